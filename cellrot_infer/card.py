@@ -1,0 +1,264 @@
+"""The model card: what an ONNX file says of itself, sealed inside the file.
+
+The card is JSON in the model's metadata under the key `cellrot`. Its `sha256` covers
+the card and every other byte of the file, so that a file proves on its own that
+nothing in it was altered. The few lines of protobuf that this takes are here because
+inference has no `onnx` package, and because a card can be read (and a bad file
+refused) without giving a single byte to ONNX Runtime.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cellrot_infer.errors import ModelError
+from cellrot_infer.types import PATCH_SIDE_PX
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "cellrot"
+MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
+_METADATA_FIELD = 14  # ModelProto.metadata_props, a repeated StringStringEntryProto
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What turns numbers into a decision.
+
+    A class belongs to the conformal set when its probability is at least
+    `set_probability`, which holds the true class with probability `coverage`. A cell
+    with a novelty above `novelty` is unlike the training cells.
+    """
+
+    set_probability: float
+    coverage: float
+    novelty: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the file expects, gives, was trained on and was measured to do.
+
+    `groupings` maps the name of a coarser scheme (`lineage`, `8 classes`) to its
+    groups, each a list of class names.
+    """
+
+    name: str
+    encoder: str
+    class_names: tuple[str, ...]
+    pixel_size_um: float
+    thresholds: Thresholds
+    metrics: Mapping[str, Any]
+    certificate: Mapping[str, Any]
+    data: Mapping[str, Any]
+    licence: str
+    versions: Mapping[str, str]
+    created: str
+    groupings: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+    patch_side_px: int = PATCH_SIDE_PX
+    schema_version: int = SCHEMA_VERSION
+    sha256: str = ""
+
+    def to_json(self) -> str:
+        """Return the card as canonical JSON: the same card, the same text."""
+        values = dataclasses.asdict(self)
+        return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "model card") -> Self:
+        """Return the card in `text`; `source` names it in a ModelError."""
+        values = _parse(text, source)
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ModelError(
+                f"{source}: the card has schema {version!r:.40}, this cellrot reads "
+                f"{SCHEMA_VERSION}; update cellrot or export the model again"
+            )
+        required = {entry.name for entry in fields(cls)} - {"groupings"}
+        if missing := sorted(required - values.keys()):
+            raise ModelError(
+                f"{source}: the card lacks {', '.join(missing)}; "
+                "write the file again with `cellrot-train export`"
+            )
+        return cls._checked(values, source)
+
+    @classmethod
+    def _checked(cls, values: dict[str, Any], source: str) -> Self:
+        known = {entry.name for entry in fields(cls)}
+        if fault := next(_faults(values), None):
+            raise ModelError(f"{source}: in the card, {fault}")
+        values["class_names"] = tuple(values["class_names"])
+        values["thresholds"] = Thresholds(**values["thresholds"])
+        return cls(**{key: values[key] for key in known & values.keys()})
+
+
+def seal(model: bytes, card: ModelCard) -> tuple[bytes, ModelCard]:
+    """Return the ONNX bytes `model` with `card` inside, and the card with its hash."""
+    graph, _ = _split(model, "model")
+    sealed = dataclasses.replace(card, sha256=_digest(graph, card))
+    entry = _chunk(1, METADATA_KEY.encode()) + _chunk(2, sealed.to_json().encode())
+    return graph + _chunk(_METADATA_FIELD, entry), sealed
+
+
+def read_model(path: Path) -> tuple[bytes, ModelCard]:
+    """Return the bytes of the ONNX file at `path` and its card, both verified.
+
+    Raises ModelError where the file is missing, too large, no ONNX file, has no valid
+    card, or was altered after it was written.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise ModelError(f"{path}: {size} bytes is too large for a cellrot model")
+        model = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    graph, text = _split(model, str(path))
+    if text is None:
+        raise ModelError(
+            f"{path}: no model of cellrot (its metadata has no card); "
+            "write one with `cellrot-train export`"
+        )
+    card = ModelCard.from_json(text, str(path))
+    if card.sha256 != _digest(graph, card):
+        raise ModelError(
+            f"{path}: altered since it was written (its hash differs); "
+            "copy it again from where it came"
+        )
+    return model, card
+
+
+def _digest(graph: bytes, card: ModelCard) -> str:
+    unsealed = dataclasses.replace(card, sha256="")
+    return hashlib.sha256(graph + unsealed.to_json().encode()).hexdigest()
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        values = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{source}: the card is no valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{source}: the card is no JSON object")
+    return values
+
+
+def _faults(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the card's values, in plain words."""
+    for key in ("name", "encoder", "licence", "created", "sha256"):
+        if not isinstance(values[key], str):
+            yield f"{key} is {values[key]!r:.40}, expected text"
+    for key in ("metrics", "certificate", "data", "versions"):
+        if not isinstance(values[key], dict):
+            yield f"{key} is {values[key]!r:.40}, expected an object"
+    names = values["class_names"]
+    if not _is_names(names) or len(names) < 2 or len(set(names)) < len(names):
+        yield f"class_names is {names!r:.80}, expected two or more different names"
+    if values["patch_side_px"] != PATCH_SIDE_PX:
+        yield f"patch_side_px is {values['patch_side_px']!r:.40}, expected 256"
+    if not _is_number(values["pixel_size_um"]) or not 0 < values["pixel_size_um"] < 10:
+        yield f"pixel_size_um is {values['pixel_size_um']!r:.40}, expected 0 to 10 um"
+    yield from _threshold_faults(values["thresholds"])
+    yield from _grouping_faults(values.get("groupings", {}), names)
+
+
+def _threshold_faults(thresholds: object) -> Iterator[str]:
+    expected = {entry.name for entry in fields(Thresholds)}
+    if not isinstance(thresholds, dict) or thresholds.keys() != expected:
+        yield f"thresholds is {thresholds!r:.80}, expected {', '.join(sorted(expected))}"
+    elif not all(_is_number(value) for value in thresholds.values()):
+        yield f"thresholds is {thresholds!r:.80}, expected numbers"
+
+
+def _grouping_faults(groupings: object, class_names: list[str]) -> Iterator[str]:
+    if not isinstance(groupings, dict):
+        yield f"groupings is {groupings!r:.40}, expected an object"
+        return
+    for name, groups in groupings.items():
+        if not isinstance(groups, dict) or not all(map(_is_names, groups.values())):
+            yield f"grouping {name!r:.40} is no object of lists of classes"
+        elif sorted(sum(groups.values(), [])) != sorted(class_names):
+            yield f"grouping {name!r:.40} does not hold every class once"
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_number(value: object) -> bool:
+    # bool is an int to Python, and JSON's 1e999 is an infinity
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return numeric and abs(value) < math.inf  # type: ignore[operator]
+
+
+def _split(model: bytes, source: str) -> tuple[bytes, str | None]:
+    """Return `model` without its card, and the text of the card if it has one."""
+    kept, card, end = [], None, 0
+    while end < len(model):
+        start = end
+        number, content, end = _next_field(model, start, source)
+        text = _card_text(content, source) if number == _METADATA_FIELD else None
+        if text is None:
+            kept.append(model[start:end])
+        elif card is None:
+            card = text
+        else:
+            raise ModelError(f"{source}: has two cards")
+    return b"".join(kept), card
+
+
+def _card_text(entry: bytes, source: str) -> str | None:
+    parts: dict[int, bytes] = {}
+    end = 0
+    while end < len(entry):
+        number, content, end = _next_field(entry, end, source)
+        parts[number] = content
+    if parts.get(1) != METADATA_KEY.encode():
+        return None
+    try:
+        return parts.get(2, b"").decode()
+    except UnicodeDecodeError:
+        raise ModelError(f"{source}: the card is no UTF-8 text") from None
+
+
+def _next_field(data: bytes, start: int, source: str) -> tuple[int, bytes, int]:
+    """Return number, content and end of the protobuf field at `start`."""
+    tag, begin = _varint(data, start, source)
+    number, wire_type = tag >> 3, tag & 7
+    if wire_type == 0:
+        end = _varint(data, begin, source)[1]
+    elif wire_type == 2:
+        length, begin = _varint(data, begin, source)
+        end = begin + length
+    else:
+        end = begin + {1: 8, 5: 4}.get(wire_type, len(data))
+    if number == 0 or end > len(data):
+        raise ModelError(f"{source}: no ONNX file, or a damaged one")
+    return number, data[begin:end], end
+
+
+def _varint(data: bytes, start: int, source: str) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[start : start + 10]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, start + index + 1
+    raise ModelError(f"{source}: no ONNX file, or a damaged one")
+
+
+def _chunk(number: int, content: bytes) -> bytes:
+    """Return `content` as a length-delimited protobuf field."""
+    length, encoded = len(content), bytearray([number << 3 | 2])
+    while length > 0x7F:
+        encoded.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes(encoded) + bytes([length]) + content

@@ -1,0 +1,159 @@
+"""The nouns of the project: frame -> cells -> patches -> predictions -> report.
+
+Coordinates are pixels from the top left corner of the frame, x to the right, y down.
+Everything that enters a report is made of plain values, so that a report read back
+equals the report that was written.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = NDArray[np.uint8]  # (H, W, 3)
+Mask = NDArray[np.bool_]  # (H, W)
+Patches = NDArray[np.uint8]  # (N, 256, 256, 3), RGB
+Floats = NDArray[np.float32]
+Polygon = tuple[tuple[int, int], ...]  # (x_px, y_px) corners; the last joins the first
+
+PATCH_SIDE_PX = 256
+
+PixelSizeSource = Literal["option", "metadata", "red cells", "model"]
+Decision = Literal["accepted", "uncertain", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """Micrometres on the slide per pixel, and how that is known.
+
+    `spread` is the relative standard error of an estimate, 0 where the value was told.
+    """
+
+    um: float
+    source: PixelSizeSource
+    spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One camera image with its physical scale; `sha256` is that of the file."""
+
+    name: str
+    pixels: RGB
+    pixel_size: PixelSize
+    sha256: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def pixel_size_um(self) -> float:
+        """Micrometres on the slide per pixel."""
+        return self.pixel_size.um
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle: top left corner and size, in pixels of the frame."""
+
+    x_px: int
+    y_px: int
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A nucleated cell: its outline, its nucleus (a polygon a lobe) and its measures.
+
+    `quality` in [0, 1] says how far to trust the outline; the areas are those of the
+    polygons, in square micrometres.
+    """
+
+    box: Box
+    outline: Polygon
+    nucleus: tuple[Polygon, ...]
+    area_um2: float
+    nucleus_area_um2: float
+    touches_border: bool
+    quality: float
+
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """Centre of the box, (x, y)."""
+        box = self.box
+        return box.x_px + box.width_px / 2, box.y_px + box.height_px / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What the model says of N patches, in the order of the patches.
+
+    `probabilities` (N, K) in the order of the card's classes; `embeddings` (N, D);
+    `novelty` (N,), the distance from the training cells; `orientation_rad` (N,) for
+    models that give one.
+    """
+
+    probabilities: Floats
+    embeddings: Floats
+    novelty: Floats
+    orientation_rad: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cell of a frame with its class. `number` counts from 1 within the frame."""
+
+    frame: str
+    number: int
+    cell: Cell
+    label: str
+    probability: float
+    runner_up: str
+    runner_up_probability: float
+    decision: Decision
+    novelty: float
+    orientation_rad: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """What the report keeps of a frame; `warnings` are for the reader's eyes."""
+
+    name: str
+    sha256: str
+    width_px: int
+    height_px: int
+    pixel_size: PixelSize
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An input that could not be analysed, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Everything needed to get the same report again."""
+
+    model: str
+    model_sha256: str
+    class_names: tuple[str, ...]
+    provider: str
+    versions: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+    created: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result for one slide (an image, or a folder of frames)."""
+
+    name: str
+    provenance: Provenance
+    frames: tuple[FrameRecord, ...]
+    findings: tuple[Finding, ...]
+    failures: tuple[Failure, ...] = ()
