@@ -1,0 +1,1 @@
+"""Find, classify and count the cells of microscope frames, without torch."""

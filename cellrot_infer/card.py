@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -172,9 +173,9 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _threshold_faults(thresholds: object) -> Iterator[str]:
-    expected = {entry.name for entry in fields(Thresholds)}
-    if not isinstance(thresholds, dict) or thresholds.keys() != expected:
-        yield f"thresholds is {thresholds!r:.80}, expected {', '.join(sorted(expected))}"
+    expected = sorted(entry.name for entry in fields(Thresholds))
+    if not isinstance(thresholds, dict) or sorted(thresholds) != expected:
+        yield f"thresholds is {thresholds!r:.80}, expected {', '.join(expected)}"
     elif not all(_is_number(value) for value in thresholds.values()):
         yield f"thresholds is {thresholds!r:.80}, expected numbers"
 
@@ -186,7 +187,7 @@ def _grouping_faults(groupings: object, class_names: list[str]) -> Iterator[str]
     for name, groups in groupings.items():
         if not isinstance(groups, dict) or not all(map(_is_names, groups.values())):
             yield f"grouping {name!r:.40} is no object of lists of classes"
-        elif sorted(sum(groups.values(), [])) != sorted(class_names):
+        elif sorted(chain(*groups.values())) != sorted(class_names):
             yield f"grouping {name!r:.40} does not hold every class once"
 
 
@@ -196,8 +197,9 @@ def _is_names(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     # bool is an int to Python, and JSON's 1e999 is an infinity
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return numeric and abs(value) < math.inf  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < math.inf
 
 
 def _split(model: bytes, source: str) -> tuple[bytes, str | None]:

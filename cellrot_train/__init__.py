@@ -1,0 +1,1 @@
+"""Learn rotation-invariant representations of cells and export them to ONNX."""

@@ -1,0 +1,1 @@
+"""Views of a report: each writer turns one `Report` into one kind of file."""

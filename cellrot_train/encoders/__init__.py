@@ -1,0 +1,1 @@
+"""The four encoders, each an auto-encoder of a patch."""
