@@ -1,0 +1,67 @@
+"""Everything after the crop as one network: what the ONNX file computes."""
+
+import torch
+from torch import Tensor, nn
+
+from cellrot_infer.types import PATCH_SIDE_PX
+from cellrot_train.encoders.base import AutoEncoder
+from cellrot_train.intake import Intake
+from cellrot_train.novelty import Novelty
+
+
+class Shrink(nn.Module):
+    """Average bytes (N, 256, 256, 3) over squares, to floats (N, 3, S, S) in [0, 255].
+
+    Rows are summed where they lie and columns by a small matrix product, so that only
+    the small image is ever transposed: ten times faster in ONNX Runtime than
+    transposing first and pooling after.
+    """
+
+    mix: Tensor  # (3 * step, 3)
+
+    def __init__(self, side_px: int) -> None:
+        super().__init__()
+        if PATCH_SIDE_PX % side_px:
+            raise ValueError(f"side_px must divide {PATCH_SIDE_PX}, got {side_px}")
+        self.side_px, self.step = side_px, PATCH_SIDE_PX // side_px
+        mix = torch.eye(3).repeat(self.step, 1) / self.step**2
+        self.register_buffer("mix", mix, persistent=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        count, side, step = len(patches), self.side_px, self.step
+        rows = patches.float().reshape(count, side, step, 3 * PATCH_SIDE_PX).sum(dim=2)
+        pixels = rows.reshape(count, side * side, 3 * step) @ self.mix
+        return pixels.transpose(1, 2).reshape(count, 3, side, side)
+
+
+class Deployed(nn.Module):
+    """Bytes (N, 256, 256, 3) RGB to the outputs of the contract, in their order.
+
+    `probabilities` (N, K), calibrated; `embeddings` (N, D); `novelty` (N,); and
+    `orientation_rad` (N,) in (-pi, pi], counter-clockwise, where the encoder has one.
+    """
+
+    def __init__(
+        self,
+        encoder: AutoEncoder,
+        head: nn.Linear,
+        temperature: float,
+        novelty: Novelty,
+        side_px: int,
+    ) -> None:
+        super().__init__()
+        self.shrink, self.intake = Shrink(side_px), Intake(side_px)
+        self.encoder, self.novelty = encoder, novelty
+        self.head = nn.Linear(head.in_features, head.out_features)
+        with torch.no_grad():  # the temperature costs nothing inside the weights
+            self.head.weight.copy_(head.weight / temperature)
+            self.head.bias.copy_(head.bias / temperature)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
+        encoding = self.encoder.encode(self.intake(self.shrink(patches)))
+        probabilities = self.head(encoding.features).softmax(dim=1)
+        outputs = (probabilities, encoding.embedding, self.novelty(encoding.features))
+        if encoding.orientation is None:
+            return outputs
+        cosine, sine = encoding.orientation.unbind(dim=1)
+        return *outputs, torch.atan2(sine, cosine)
