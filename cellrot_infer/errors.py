@@ -23,3 +23,7 @@ class OutputError(CellrotError):
 
 class DataError(CellrotError):
     """A patch set, an index or a table of labels cannot be used."""
+
+
+class ReportError(CellrotError):
+    """A report, its corrections or their audit trail cannot be used."""

@@ -137,7 +137,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Everything needed to get the same report again."""
+    """Everything needed to get the same report again.
+
+    `confusion` holds how often the model took cells of a known class (rows, in the
+    order of `class_names`) for each class (columns) in its validation; empty where the
+    model's card does not say.
+    """
 
     model: str
     model_sha256: str
@@ -146,14 +151,35 @@ class Provenance:
     versions: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
     created: str  # ISO 8601, UTC
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A reviewer's word on one cell: `label` stands where `before` stood.
+
+    The same label twice confirms a cell that was in doubt. `time` is ISO 8601, UTC.
+    """
+
+    frame: str
+    number: int
+    before: str
+    label: str
+    reviewer: str
+    time: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result for one slide (an image, or a folder of frames)."""
+    """The result for one slide (an image, or a folder of frames).
+
+    `corrections` are already in `findings`: a reviewed cell is accepted with a
+    probability of 1 and has no runner-up.
+    """
 
     name: str
     provenance: Provenance
     frames: tuple[FrameRecord, ...]
     findings: tuple[Finding, ...]
     failures: tuple[Failure, ...] = ()
+    corrections: tuple[Correction, ...] = ()
