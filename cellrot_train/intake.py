@@ -1,9 +1,18 @@
-"""From camera bytes to what an encoder sees; the same in training and in the export."""
+"""From camera bytes to what an encoder sees; the same in training and in the export.
+
+A stain adds where light is absorbed: in optical density, not in intensity. There, the
+exposure and the white point of a camera are a constant, and the strength of a stain is
+a factor. Taking each patch's own mean away and dividing by its own spread removes both
+before any weight is learned. One spread serves all three channels, so that the colours
+of a cell keep their proportions.
+"""
 
 import torch
 from torch import Tensor, nn
 
 DISC_EDGE_PX = 1.5  # the mask falls softly: a hard edge would alias when it turns
+DARK_LEVEL = 8.0  # of 255, added to every byte: noise in black is no density
+LEAST_SPREAD = 0.02  # in optical density; keeps the noise of empty glass small
 
 
 def disc(side_px: int) -> Tensor:
@@ -17,10 +26,10 @@ def disc(side_px: int) -> Tensor:
 
 
 class Intake(nn.Module):
-    """Scale bytes (N, 3, S, S) in [0, 255] to [-1, 1] and darken outside the disc.
+    """Bytes (N, 3, S, S) in [0, 255] to optical density of mean 0 and variance 1.
 
-    0 is the mean grey of the scale, so that what is masked carries no signal. Turning
-    the image turns the result.
+    Mean and variance are taken over the disc, outside of which the result is 0, the
+    mean. Turning the patch turns the result.
     """
 
     mask: Tensor
@@ -30,4 +39,26 @@ class Intake(nn.Module):
         self.register_buffer("mask", disc(side_px), persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        return (patches.float() / 127.5 - 1) * self.mask
+        density = _density(patches)
+        mean, spread = self._statistics(density)
+        return (density - mean) * self.mask / spread
+
+    def restore(self, images: Tensor, patches: Tensor) -> Tensor:
+        """Return `images` as levels in [0, 255], in the colours of `patches`.
+
+        The inverse of `forward` inside the disc; outside it shows the mean colour.
+        """
+        mean, spread = self._statistics(_density(patches))
+        levels = (255 + DARK_LEVEL) * torch.exp(-(images * spread + mean)) - DARK_LEVEL
+        return levels.clamp(0, 255)
+
+    def _statistics(self, density: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean of each channel and the spread common to all of them."""
+        share = self.mask / self.mask.sum()
+        mean = (density * share).sum((2, 3), keepdim=True)
+        variance = ((density - mean).square() * share).sum((1, 2, 3), keepdim=True) / 3
+        return mean, (variance + LEAST_SPREAD**2).sqrt()
+
+
+def _density(patches: Tensor) -> Tensor:
+    return -torch.log((patches.float() + DARK_LEVEL) / (255 + DARK_LEVEL))
