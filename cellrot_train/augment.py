@@ -1,0 +1,192 @@
+"""What differs between laboratories, microscopes and mornings, put into training.
+
+A whole batch is changed at once, on its device, each patch by its own chance. The
+order is that of the light: the cell moves, the stain takes (in optical density), the
+lamp shines, the lens blurs, the camera adds noise, the file is compressed.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cellrot_train.intake import DISC_EDGE_PX
+
+GREY = 127.5  # what Intake maps to 0
+
+# Absorption of red, green and blue by the dyes of a Romanowsky stain (azure B, eosin Y)
+# and what neither explains, as unit rows.
+DYES = ((0.72, 0.64, 0.27), (0.21, 0.94, 0.27), (0.24, 0.31, 0.92))
+
+
+class Strength(NamedTuple):
+    """How far each change may go: half ranges, or standard deviations where said."""
+
+    shift: float  # of the side
+    scale: tuple[float, float]  # magnification
+    stain: float  # relative strength of each dye
+    hue: float  # mixing between the colour channels
+    white: float  # white point and lamp, natural log
+    shading: float  # fall of light across the patch, natural log
+    blur: float  # share of the blurred image; negative shares sharpen
+    noise: float  # standard deviation at most, of 255
+    compressed: float  # share of patches with block artefacts
+    crop: float  # radius that a random disc may lose
+
+
+STRENGTHS = {
+    "none": Strength(0, (1, 1), 0, 0, 0, 0, 0, 0, 0, 0),
+    "mild": Strength(0.05, (0.85, 1.18), 0.2, 0.03, 0.08, 0.06, 0.5, 4, 0.1, 0.1),
+    "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.3),
+}
+
+
+class Draw(NamedTuple):
+    """The chance of N patches; every entry has N rows."""
+
+    warp: Tensor  # (N, 2, 3): where each output position is read, in [-1, 1]
+    colour: Tensor  # (N, 3, 3): optical density to optical density
+    light: Tensor  # (N, 3, 4): optical density added, for 1, x, y, x*x + y*y
+    blur: Tensor  # (N, 1, 1, 1)
+    noise: Tensor  # (N, 1, 1, 1): standard deviation
+    step: Tensor  # (N, 1, 1, 1, 1): of the quantised block frequencies, 0 for none
+    disc: Tensor  # (N, 3): x, y and radius of what stays, in [-1, 1]
+    angle_rad: Tensor  # (N,): a turn that an objective may ask for
+    chance: Tensor  # (N, 8) in [0, 1): for objectives that need some
+
+    def rows(self, part: slice) -> "Draw":
+        """Return the chance of some of the patches."""
+        return Draw(*(entry[part] for entry in self))
+
+    def to(self, device: torch.device) -> "Draw":
+        """Return the same on `device`."""
+        return Draw(*(entry.to(device, non_blocking=True) for entry in self))
+
+
+def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) -> Draw:
+    """Return what happens to `count` patches; the same generator, the same chance."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=chance) * 2 - 1
+
+    unit = torch.rand(count, 4, generator=chance)
+    light = uniform(3, 4) * torch.tensor(
+        [strength.white, strength.shading, strength.shading, strength.shading]
+    )
+    light[:, :, 1:] = light[:, :1, 1:]  # the lamp shades all colours alike
+    light[:, :, 0] += strength.white * uniform(1)
+    compressed = unit[:, 0] < strength.compressed
+    radius = 1 - strength.crop * unit[:, 1]
+    centre = uniform(2) * (1 - radius)[:, None]
+    return Draw(
+        warp=_warp(strength, rotate, uniform(6)),
+        colour=_colour(strength, uniform(3), uniform(3, 3)),
+        light=light,
+        blur=(strength.blur * uniform(1, 1, 1)).clamp(min=-0.4),
+        noise=strength.noise * unit[:, 2].reshape(-1, 1, 1, 1),
+        step=(compressed * (8 + 24 * unit[:, 3])).reshape(-1, 1, 1, 1, 1),
+        disc=torch.cat([centre, radius[:, None]], dim=1),
+        angle_rad=math.pi * uniform(),
+        chance=torch.rand(count, 8, generator=chance),
+    )
+
+
+def _warp(strength: Strength, rotate: bool, u: Tensor) -> Tensor:
+    """Return (N, 2, 3) from uniform chances (N, 6) in [-1, 1)."""
+    angle, mirror = math.pi * u[:, 0] * rotate, torch.where(u[:, 1] < 0, -1.0, 1.0)
+    if not rotate:
+        mirror = torch.ones_like(mirror)
+    low, high = (math.log(value) for value in strength.scale)
+    reach = torch.exp(-(low + (high - low) * (u[:, 2] + 1) / 2))
+    cos, sin = reach * angle.cos(), reach * angle.sin()
+    shift = strength.shift * 2 * u[:, 3:5]
+    rows = torch.stack(
+        [mirror * cos, -mirror * sin, shift[:, 0], sin, cos, shift[:, 1]]
+    )
+    return rows.T.reshape(-1, 2, 3)
+
+
+def _colour(strength: Strength, dyes: Tensor, mixing: Tensor) -> Tensor:
+    """Return the map of optical densities, (N, 3, 3), for column vectors."""
+    basis = F.normalize(torch.tensor(DYES), dim=1)
+    amounts = torch.diag_embed(torch.exp(strength.stain * dyes))
+    stain = basis.T @ amounts @ torch.linalg.inv(basis).T
+    return stain + strength.hue * mixing
+
+
+def augment(patches: Tensor, chance: Draw, noise: Tensor) -> Tensor:
+    """Return the bytes `patches` (N, 3, S, S) as changed floats in [0, 255].
+
+    `noise` (N, 3, S, S) has mean 0 and variance 1.
+    """
+    images = _move(patches.float(), chance.warp)
+    images = _stain(images, chance.colour, chance.light)
+    images = _focus(images, chance.blur)
+    images = torch.addcmul(images, noise, chance.noise)
+    images = _compress(images, chance.step).clamp(0, 255)
+    return _crop(images, chance.disc)
+
+
+def _plane(side_px: int, device: torch.device) -> Tensor:
+    """Return x, y and 1 of every pixel, (3, S * S), the positions in [-1, 1]."""
+    along = (torch.arange(side_px, device=device) + 0.5) * 2 / side_px - 1
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+
+
+def _move(images: Tensor, warp: Tensor) -> Tensor:
+    count, _, side_px, _ = images.shape
+    grid = (_plane(side_px, images.device).T @ warp.mT).reshape(
+        count, side_px, side_px, 2
+    )
+    # mirrored surroundings look like a smear; a constant would show the angle
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _stain(images: Tensor, colour: Tensor, light: Tensor) -> Tensor:
+    """Change the amounts of dye and the light, where they add: in optical density."""
+    side_px = images.shape[-1]
+    x, y, one = _plane(side_px, images.device)
+    lamp = light @ torch.stack([one, x, y, x * x + y * y])
+    log_transmission = ((images + 1) * (1 / 256)).log_().flatten(2)
+    changed = torch.baddbmm(lamp, colour, log_transmission)
+    return (
+        changed.exp_().mul_(256).sub_(1).clamp_(0, 255).unflatten(2, (side_px, side_px))
+    )
+
+
+def _focus(images: Tensor, blur: Tensor) -> Tensor:
+    soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.lerp(images, soft, blur)
+
+
+def _compress(images: Tensor, step: Tensor) -> Tensor:
+    """Round the frequencies of 8 x 8 blocks as JPEG does, coarser where higher."""
+    side_px = images.shape[-1]
+    chosen = step.flatten().nonzero().flatten()
+    if side_px % 8 or len(chosen) == 0:
+        return images
+    n = torch.arange(8, device=images.device)
+    waves = torch.cos(math.pi / 8 * (n + 0.5) * n[:, None]) / 2
+    waves[0] /= math.sqrt(2)
+    blocks = images[chosen].unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
+    frequencies = waves @ blocks @ waves.T
+    steps = step[chosen, ..., None] * (1 + (n + n[:, None]) / 4)
+    frequencies = (frequencies / steps).round() * steps
+    blocks = (waves.T @ frequencies @ waves).transpose(3, 4)
+    return images.index_copy(0, chosen, blocks.flatten(4).flatten(2, 3))
+
+
+def _crop(images: Tensor, disc: Tensor) -> Tensor:
+    """Turn grey what lies outside the disc of each patch."""
+    side_px = images.shape[-1]
+    x, y, _ = _plane(side_px, images.device)
+    distance = torch.hypot(x - disc[:, :1], y - disc[:, 1:2])
+    inside = ((disc[:, 2:] - distance) * (side_px / 2 / DISC_EDGE_PX)).clamp(0, 1)
+    return torch.lerp(
+        torch.full_like(images[:1], GREY),
+        images,
+        inside.reshape(-1, 1, side_px, side_px),
+    )

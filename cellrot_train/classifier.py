@@ -1,0 +1,71 @@
+"""The lightweight classifier on top of an encoder: one linear map of its features."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """Features (N, F) to logits (N, K), through a fixed standardisation.
+
+    The standardisation gives every feature the same chance at the start of training.
+    `folded` gives the same map without it.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, feature_size: int, class_count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("scale", torch.ones(feature_size))
+        self.linear = nn.Linear(feature_size, class_count)
+        nn.init.zeros_(self.linear.weight)  # start undecided
+        nn.init.zeros_(self.linear.bias)
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """Measure mean and spread of `features` (N, F), once, before training."""
+        self.mean.copy_(features.mean(dim=0))
+        self.scale.copy_(features.std(dim=0).clamp(min=1e-4))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear((features - self.mean) / self.scale)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Linear:
+        """Return the same map as one linear layer of the raw features."""
+        layer = nn.Linear(self.linear.in_features, self.linear.out_features)
+        weight = self.linear.weight / self.scale
+        layer.weight.copy_(weight)
+        layer.bias.copy_(self.linear.bias - weight @ self.mean)
+        return layer
+
+
+def fit_classifier(
+    features: Tensor, labels: Tensor, class_count: int, *, l2: float = 1e-4
+) -> Classifier:
+    """Return the multinomial logistic regression of `labels` (N,) on frozen features.
+
+    Every class weighs the same, however many cells it has. The problem is convex:
+    L-BFGS on all cells at once, nothing to tune but `l2`, the weight decay.
+    """
+    classifier = Classifier(features.shape[1], class_count).to(features.device)
+    classifier.standardise(features)
+    features = features.detach()
+    counts = torch.bincount(labels, minlength=class_count).float()
+    balance = counts.sum() / (counts.clamp(min=1) * (counts > 0).sum())
+    weight, bias = classifier.linear.weight, classifier.linear.bias
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=300, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = F.cross_entropy(classifier(features), labels, weight=balance)
+        value = value + l2 * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)
+    return classifier

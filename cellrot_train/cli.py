@@ -1,0 +1,101 @@
+"""The command line of training: each command composes what the library does."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cellrot_infer.errors import CellrotError
+from cellrot_train.config import Config, read_config
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def cellrot_train() -> None:
+    """Learn rotation-invariant representations of cells and export them to ONNX."""
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file of settings; flags overrule it."),
+]
+Root = Annotated[Path, typer.Option("--out", help="Folder that gets the run's folder.")]
+Name = Annotated[
+    str, typer.Option("--name", help="Name of the run (default: the time).")
+]
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` one option for each setting of Config, passed on as `settings`."""
+    own = inspect.signature(command).parameters
+    options = [_option(entry.name) for entry in fields(Config)]
+
+    def wrapped(**values: Any) -> None:  # noqa: ANN401
+        given = {key: values.pop(key) for key in list(values) if key not in own}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        command(**values, settings=chosen)
+
+    kept = [parameter for name, parameter in own.items() if name != "settings"]
+    signature = inspect.Signature([*kept, *options])
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {
+        p.name: p.annotation for p in signature.parameters.values()
+    }
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    return wrapped
+
+
+def _option(name: str) -> inspect.Parameter:
+    entry = next(entry for entry in fields(Config) if entry.name == name)
+    assert entry.default is not MISSING
+    kind, flag = type(entry.default), f"--{name.replace('_', '-')}"
+    if kind is bool:
+        flag += f"/--no-{name.replace('_', '-')}"
+    text = entry.metadata["help"]
+    if choices := entry.metadata["choices"]:
+        text += f" One of {', '.join(choices)}."
+    shown = str(entry.default) if entry.default != "" else False
+    option = typer.Option(flag, help=text, show_default=shown)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+@app.command()
+@with_settings
+def fit(
+    *,
+    settings: Mapping[str, Any],
+    config: ConfigFile = None,
+    out: Root = Path("runs"),
+    name: Name = "",
+) -> None:
+    """Train an encoder and its classifier, and write a run folder."""
+    chosen = read_config(config, settings)
+
+    from cellrot_train.display import display  # deferred: --help stays instant
+    from cellrot_train.fit import fit as train_run
+
+    with display() as show:
+        run = train_run(chosen, root=out, name=name, show=show)
+    typer.echo(f"{run.folder}: done; write the model with `cellrot-train export`")
+
+
+def main() -> None:
+    """Run the command; a user's error is one line on stderr and exit status 1."""
+    try:
+        app()
+    except CellrotError as error:
+        Console(stderr=True).print(
+            f"error: {error}", style="red", markup=False, soft_wrap=True
+        )
+        sys.exit(1)

@@ -1,0 +1,162 @@
+"""Everything that decides what a run learns: one frozen value, written into the run.
+
+Standard library only, so that `cellrot-train fit --help` needs no torch.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cellrot_infer.errors import CellrotError
+
+MODELS = ("baseline", "stn", "hnet-r0", "hnet-r2")
+STRENGTHS = ("none", "mild", "strong")
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+
+class ConfigError(CellrotError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+def setting(
+    default: Any,  # noqa: ANN401
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:  # noqa: ANN401
+    """Return a field of Config with what `--help` says of it and what it may be."""
+    limits = {"choices": choices, "at_least": at_least, "at_most": at_most}
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of a run. Paths are as the user gave them; 0 may mean `choose`."""
+
+    model: str = setting("hnet-r2", "Encoder.", choices=MODELS)
+    objective: str = setting(
+        "supervised",
+        "Terms with weights, such as supervised+0.5*reconstruction; or joint.",
+    )
+    data: str = setting("", "Patch set: a folder of class folders or with index.csv.")
+    unlabelled: str = setting("", "More patches, whose labels are not read.")
+    init: str = setting("", "Run whose encoder is the start (default: random).")
+    labels_per_class: int = setting(
+        0, "Keep this many training labels a class, 0 for all.", at_least=0
+    )
+    labelled_share: float = setting(
+        0.0,
+        "Share of labelled cells in a batch, 0 for as they come.",
+        at_least=0,
+        at_most=1,
+    )
+    balance: float = setting(
+        0.5,
+        "Class balance of batches: 0 as they come, 1 all equal.",
+        at_least=0,
+        at_most=1,
+    )
+    pixel_size_um: float = setting(
+        0.1, "Micrometres on the slide per pixel of the patches.", at_least=0.001
+    )
+
+    side_px: int = setting(64, "Side of the image that the network sees.", at_least=16)
+    width: int = setting(0, "Channels of the first stage, 0 for the usual.", at_least=0)
+    embedding_size: int = setting(64, "Length of the embedding.", at_least=2)
+    projection_size: int = setting(
+        128, "Length of what the contrastive terms compare.", at_least=2
+    )
+
+    augment: str = setting("mild", "Stain, light, optics.", choices=STRENGTHS)
+    rotate: bool = setting(True, "Turn and mirror the training images at random.")
+
+    epochs: int = setting(0, "Passes over the data, 0: 20 to 60 by size.", at_least=0)
+    batch_size: int = setting(64, "Patches a step, of all processes.", at_least=1)
+    learning_rate: float = setting(2e-3, "Highest learning rate.", at_least=0)
+    weight_decay: float = setting(0.02, "Of AdamW.", at_least=0)
+    warmup_epochs: float = setting(1.0, "Epochs of rising learning rate.", at_least=0)
+    max_grad_norm: float = setting(1.0, "Longer gradients are clipped.", at_least=0)
+    ema_decay: float = setting(
+        0.998, "Memory of the averaged weights.", at_least=0, at_most=1
+    )
+    label_smoothing: float = setting(0.05, "Of cross-entropy.", at_least=0, at_most=1)
+    temperature: float = setting(0.2, "Of the contrastive term.", at_least=0.001)
+
+    seed: int = setting(0, "Of everything that is random.", at_least=0)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:1.")
+    precision: str = setting(
+        "auto",
+        "Arithmetic of the network; auto is bf16 on CUDA, else float32.",
+        choices=PRECISIONS,
+    )
+    compile: bool = setting(False, "Compile the network (minutes once, then faster).")
+    deterministic: bool = setting(False, "Refuse operations that vary between runs.")
+    memory_gb: float = setting(
+        0.0, "Stream larger patch sets from disk, 0: half of the memory.", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            object.__setattr__(
+                self, entry.name, _checked(entry, getattr(self, entry.name))
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> Self:
+        """Return the settings in `values`; `source` names them in a ConfigError."""
+        known = [entry.name for entry in fields(cls)]
+        for name in values.keys() - set(known):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{source}: unknown setting {name!r}; {hint}")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+
+def read_config(path: Path | None, flags: Mapping[str, Any]) -> Config:
+    """Return the settings of the TOML file at `path`, overruled by `flags`."""
+    values = {} if path is None else _read_toml(path)
+    source = "settings" if path is None else str(path)
+    return Config.from_dict({**values, **flags}, source)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid TOML ({error})") from None
+
+
+def _checked(entry: dataclasses.Field, value: object) -> Any:  # noqa: ANN401
+    """Return `value` as the type of its field; raise ConfigError where it cannot be."""
+    kind = type(entry.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{entry.name} is {value!r}, expected {kind.__name__}")
+    limits = entry.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        raise ConfigError(
+            f"{entry.name} is {value!r}, expected one of {', '.join(limits['choices'])}"
+        )
+    low, high = limits["at_least"], limits["at_most"]
+    if isinstance(value, (int, float)):
+        if low is not None and not value >= low:
+            raise ConfigError(f"{entry.name} is {value}, expected at least {low:g}")
+        if high is not None and not value <= high:
+            raise ConfigError(f"{entry.name} is {value}, expected at most {high:g}")
+    return value

@@ -1,0 +1,67 @@
+"""What a person sees of a training: a progress bar, or plain lines without one."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cellrot_train.fit import Display
+from cellrot_train.loop import Step
+
+
+class Lines:
+    """Notes and epochs as plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def started(self, steps: int, batch_size: int) -> None: ...
+    def step(self, step: Step) -> None: ...
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        parts = (f"{name} {value:.4g}" for name, value in row.items())
+        self.console.print("  ".join(parts), markup=False, soft_wrap=True)
+
+
+class Bar(Lines):
+    """The same below a bar with loss, cells a second and time left."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        super().__init__(console)
+        self.progress = progress
+        self.task = progress.add_task("", total=None, loss=float("nan"), speed=0.0)
+        self.batch_size, self.begun, self.steps = 0, 0.0, 0
+
+    def started(self, steps: int, batch_size: int) -> None:
+        self.batch_size, self.begun = batch_size, time.perf_counter()
+        self.progress.update(self.task, total=steps)
+
+    def step(self, step: Step) -> None:
+        self.steps += 1
+        speed = self.steps * self.batch_size / (time.perf_counter() - self.begun)
+        self.progress.update(
+            self.task, completed=step.index + 1, loss=step.loss, speed=speed
+        )
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Give a bar on a terminal, plain lines elsewhere."""
+    console = Console()
+    if not sys.stdout.isatty():
+        yield Lines(console)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:.0f} cells/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(console, progress)

@@ -1,0 +1,238 @@
+"""What is minimised. Each term is one function of what the learner sees of a batch.
+
+An objective is a sum of terms with weights, written as `supervised+0.5*reconstruction`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cellrot_train.classifier import Classifier
+from cellrot_train.config import Config, ConfigError
+from cellrot_train.encoders.base import AutoEncoder, Encoding
+from cellrot_train.intake import Intake
+
+UNLABELLED = -1
+PRESETS = {"joint": "supervised+contrastive"}
+
+
+class Batch(NamedTuple):
+    """Augmented patches of one step, view after view of the same N cells.
+
+    `images` (V*N, 3, S, S) in [0, 255]; `labels` (V*N,), -1 where unknown;
+    `angle_rad` (V*N,) and `chance` (V*N, 8) are random numbers for terms that need
+    some, drawn outside so that they do not depend on the number of processes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    angle_rad: Tensor
+    chance: Tensor
+
+
+class Sight(NamedTuple):
+    """What a term can look at: the batch in [-1, 1] and what the encoder made of it."""
+
+    images: Tensor
+    encoding: Encoding
+    batch: Batch
+
+
+class Learner(nn.Module):
+    """An encoder with all that it is trained with; gives the terms of its objective."""
+
+    def __init__(self, encoder: AutoEncoder, class_count: int, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.weights = parse_objective(config.objective)
+        self.intake = Intake(config.side_px)
+        self.encoder = encoder
+        self.classifier = Classifier(encoder.feature_size, class_count)
+        self.projector: nn.Module | None = None
+        if self.weights.keys() & COMPARING:
+            self.projector = _projector(encoder.embedding_size, config.projection_size)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the value of each term, with `loss`, their weighted sum."""
+        images = self.intake(batch.images)
+        sight = Sight(images, self.encoder.encode(images), batch)
+        terms = {name: TERMS[name](self, sight) for name in self.weights}
+        loss = sum(self.weights[name] * value for name, value in terms.items())
+        if "supervised" not in terms and self.classifier.linear.out_features:
+            terms["probe"] = probe(self, sight)
+            loss = loss + terms["probe"]
+        return {"loss": torch.as_tensor(loss), **terms}
+
+    def logits(self, patches: Tensor) -> Tensor:
+        """Return logits (N, K) of bytes (N, 3, S, S)."""
+        return self.classifier(self.encoder.encode(self.intake(patches)).features)
+
+
+Term = Callable[[Learner, Sight], Tensor]
+
+
+def parse_objective(text: str) -> dict[str, float]:
+    """Return the weight of each term of `text`; raise ConfigError where it has none."""
+    weights: dict[str, float] = {}
+    for part in PRESETS.get(text, text).split("+"):
+        weight, _, name = part.strip().rpartition("*")
+        if name.strip() not in TERMS:
+            known = ", ".join([*TERMS, *PRESETS])
+            raise ConfigError(
+                f"objective has the term {part!r}, expected some of {known}"
+            )
+        try:
+            weights[name.strip()] = float(weight or 1)
+        except ValueError:
+            raise ConfigError(
+                f"objective has the weight {weight!r}, expected a number"
+            ) from None
+    return weights
+
+
+def views(weights: Mapping[str, float]) -> int:
+    """Return how many views of each cell the terms compare."""
+    return 2 if weights.keys() & COMPARING else 1
+
+
+def reconstruction(learner: Learner, sight: Sight) -> Tensor:
+    """Return the mean squared error inside the disc, of intensities in [-1, 1]."""
+    return _disc_error(learner, learner.encoder.decode(sight.encoding), sight.images)
+
+
+def supervised(learner: Learner, sight: Sight) -> Tensor:
+    """Return the cross-entropy of the labelled patches."""
+    return _cross_entropy(learner, sight.encoding.features, sight.batch.labels)
+
+
+def probe(learner: Learner, sight: Sight) -> Tensor:
+    """Return the cross-entropy of a classifier that the encoder does not hear of."""
+    features = sight.encoding.features.detach()
+    return _cross_entropy(learner, features, sight.batch.labels)
+
+
+def contrastive(learner: Learner, sight: Sight) -> Tensor:
+    """Return how badly a view is told from those of other cells (NT-Xent).
+
+    Chen et al., A simple framework for contrastive learning, ICML 2020.
+    """
+    first, second = _projections(learner, sight)
+    both = F.normalize(torch.cat([first, second]).float(), dim=1)
+    likeness = both @ both.T / learner.config.temperature
+    likeness.fill_diagonal_(-torch.inf)
+    partner = torch.arange(len(both), device=both.device).roll(len(first))
+    return F.cross_entropy(likeness, partner)
+
+
+def variance(learner: Learner, sight: Sight) -> Tensor:
+    """Return how far views differ, coordinates collapse, and say the same.
+
+    Bardes et al., VICReg, ICLR 2022, with its weights, divided by 25.
+    """
+    first, second = (z.float() for z in _projections(learner, sight))
+    distance = F.mse_loss(first, second)
+    return distance + sum(_collapse(z) + _redundancy(z) / 25 for z in (first, second))
+
+
+def orientation(learner: Learner, sight: Sight) -> Tensor:
+    """Return how badly the predicted angle follows a known turn of the image.
+
+    1 - cos of the error, over a quarter of the batch: [0, 2].
+    """
+    part = slice(0, max(1, len(sight.images) // 4))
+    before = sight.encoding.orientation
+    if before is None:
+        raise ConfigError(
+            f"objective: {learner.config.model} knows no orientation, "
+            "expected stn or hnet-r2"
+        )
+    angle_rad = sight.batch.angle_rad[part]
+    after = learner.encoder.encode(turn(sight.images[part], angle_rad)).orientation
+    assert after is not None
+    expected = turn_vector(before[part], angle_rad)
+    return 1 - (expected * after).sum(dim=1).mean()
+
+
+def turn(images: Tensor, angle_rad: Tensor) -> Tensor:
+    """Return `images` turned by `angle_rad` (N,), counter-clockwise on the screen."""
+    cos, sin, zero = angle_rad.cos(), angle_rad.sin(), torch.zeros_like(angle_rad)
+    rows = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).reshape(-1, 2, 3)
+    grid = F.affine_grid(rows, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid.to(images.dtype), align_corners=False)
+
+
+def turn_vector(vector: Tensor, angle_rad: Tensor) -> Tensor:
+    """Return the vectors (N, 2) turned by `angle_rad` (N,), counter-clockwise."""
+    (x, y), cos, sin = vector.unbind(dim=1), angle_rad.cos(), angle_rad.sin()
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
+
+
+COMPARING = {"contrastive", "variance"}  # terms that need two views
+TERMS: dict[str, Term] = {
+    "reconstruction": reconstruction,
+    "supervised": supervised,
+    "contrastive": contrastive,
+    "variance": variance,
+    "orientation": orientation,
+}
+
+
+def _projector(size: int, projection_size: int) -> nn.Module:
+    hidden = 4 * size
+    return nn.Sequential(
+        nn.Linear(size, hidden), nn.LayerNorm(hidden), nn.ReLU(),
+        nn.Linear(hidden, projection_size),
+    )  # fmt: skip
+
+
+def _projections(learner: Learner, sight: Sight) -> tuple[Tensor, Tensor]:
+    """Return the projections (N, P) of both views of all processes' cells."""
+    assert learner.projector is not None
+    first, second = learner.projector(sight.encoding.embedding).chunk(2)
+    return _everywhere(first), _everywhere(second)
+
+
+def _everywhere(local: Tensor) -> Tensor:
+    """Return the rows of all processes; gradients find their way back."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return local
+    return torch.cat(dist_nn.all_gather(local))
+
+
+def _cross_entropy(learner: Learner, features: Tensor, labels: Tensor) -> Tensor:
+    total = F.cross_entropy(
+        learner.classifier(features).float(),
+        labels,
+        ignore_index=UNLABELLED,
+        label_smoothing=learner.config.label_smoothing,
+        reduction="sum",
+    )
+    count = (labels != UNLABELLED).sum().float()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)  # a process may hold more labels than another
+        count = count / dist.get_world_size()
+    return total / count.clamp(min=1)
+
+
+def _disc_error(learner: Learner, output: Tensor, target: Tensor) -> Tensor:
+    mask = learner.intake.mask
+    error = (output.float() * mask - target).square().mean()
+    return error / mask.square().mean()
+
+
+def _collapse(z: Tensor) -> Tensor:
+    spread = (z.var(dim=0) + 1e-4).sqrt()
+    return F.relu(1 - spread).mean() / 2
+
+
+def _redundancy(z: Tensor) -> Tensor:
+    centred = z - z.mean(dim=0)
+    covariance = centred.T @ centred / max(1, len(z) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[
+        1
+    ]

@@ -1,0 +1,151 @@
+"""Which patches make up a step, read where they lie and augmented where they train.
+
+Everything random about a step is a function of the run's seed and the step's number,
+so that a resumed run goes on as if it had never stopped.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from cellrot_train.augment import STRENGTHS, Draw, augment, draw
+from cellrot_train.config import Config
+from cellrot_train.objectives import UNLABELLED, Batch, parse_objective, views
+
+T = TypeVar("T")
+
+
+class Share(NamedTuple):
+    """Which part of each batch this process takes: number `rank` of `world`."""
+
+    rank: int = 0
+    world: int = 1
+
+
+ALONE = Share()
+
+
+class Plan:
+    """The patches of every step: each is drawn as often in an epoch as its weight says.
+
+    Weights (N,) are expected draws. A weight of 1.5 is drawn once or twice an epoch,
+    never more: less chance than drawing each patch on its own.
+    """
+
+    def __init__(self, weights: Tensor, batch_size: int, seed: int) -> None:
+        self._cumulated = weights.double().cumsum(0)
+        self._seed = seed
+        total = round(self._cumulated[-1].item())
+        self.batch_size = min(batch_size, total)
+        self.steps_per_epoch = total // self.batch_size
+        self._total = total
+        self._order: tuple[int, Tensor] | None = None
+
+    def rows(self, step: int) -> Tensor:
+        """Return the positions of the patches of `step`, (batch_size,)."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, self._shuffled(epoch)
+        start = within * self.batch_size
+        return self._order[1][start : start + self.batch_size]
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        chance = generator(self._seed, epoch, "order")
+        offset = torch.rand((), generator=chance, dtype=torch.float64)
+        marks = torch.arange(self._total, dtype=torch.float64) + offset
+        marks *= self._cumulated[-1] / self._total
+        rows = torch.searchsorted(self._cumulated, marks, right=True)
+        rows = rows.clamp(max=len(self._cumulated) - 1)
+        return rows[torch.randperm(self._total, generator=chance)]
+
+
+def generator(
+    seed: int, number: int, use: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return the chance of one step or epoch, different for each use."""
+    digest = hashlib.sha256(f"{seed} {number} {use}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+def draws(labels: Tensor, train: Tensor, config: Config) -> Tensor:
+    """Return how often each patch is drawn in an epoch, (N,), by label and settings.
+
+    `train` (N,) marks the patches that may be drawn at all.
+    """
+    labelled = train & (labels != UNLABELLED)
+    weights = train.double()
+    counts = torch.bincount(labels[labelled]).double().clamp(min=1)
+    weights[labelled] = counts[labels[labelled]] ** -config.balance
+    few, all_of_them = labelled.sum(), train.sum()
+    weights[labelled] *= few / weights[labelled].sum()
+    if parse_objective(config.objective).keys() == {"supervised"}:
+        return weights * labelled
+    if config.labelled_share and 0 < few < all_of_them:
+        others = train & ~labelled
+        weights[labelled] *= config.labelled_share * all_of_them / few
+        weights[others] *= (1 - config.labelled_share) * all_of_them / others.sum()
+    return weights
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batch of any step from `images` (N, 3, S, S), uint8, and `labels`."""
+
+    images: Tensor
+    labels: Tensor
+    plan: Plan
+    config: Config
+    device: torch.device
+    resident: bool = True
+    share: Share = ALONE
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of the steps from `start` to before `stop`."""
+        read = (self._read(step) for step in range(start, stop))
+        ready = read if self.resident else ahead(read)
+        for step, (patches, labels) in enumerate(ready, start):
+            yield self._make(step, patches, labels)
+
+    def _read(self, step: int) -> tuple[Tensor, Tensor]:
+        rows = self._part(self.plan.rows(step), 1)
+        patches = self.images[rows.to(self.images.device)]
+        if self.device.type == "cuda" and patches.device.type == "cpu":
+            patches = patches.pin_memory()
+        return patches, self.labels[rows]
+
+    def _make(self, step: int, patches: Tensor, labels: Tensor) -> Batch:
+        times = views(parse_objective(self.config.objective))
+        strength = STRENGTHS[self.config.augment]
+        chance = generator(self.config.seed, step, "augment")
+        count = self.plan.batch_size * times
+        drawn = draw(count, strength, self.config.rotate, chance)
+        local = Draw(*(self._part(entry, times) for entry in drawn)).to(self.device)
+        shape = (count, *patches.shape[1:])
+        fresh = generator(self.config.seed, step, "noise", self.device)
+        noise = torch.randn(shape, generator=fresh, device=self.device)
+        patches = patches.to(self.device, non_blocking=True).repeat(times, 1, 1, 1)
+        labels = labels.to(self.device, non_blocking=True).repeat(times)
+        images = augment(patches, local, self._part(noise, times))
+        return Batch(images, labels, local.angle_rad, local.chance)
+
+    def _part(self, rows: Tensor, times: int) -> Tensor:
+        """Return this process's share of each of the views in `rows`."""
+        rank, world = self.share
+        parts = [view.tensor_split(world)[rank] for view in rows.chunk(times)]
+        return torch.cat(parts)
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Yield `items`, made by a thread up to `depth` items before they are asked for."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ready = deque(reader.submit(next, source, end) for _ in range(depth))
+        while (item := ready.popleft().result()) is not end:
+            ready.append(reader.submit(next, source, end))
+            yield cast("T", item)
