@@ -1,0 +1,80 @@
+"""The whole report as JSON: what is written is what is read back.
+
+The form is published in `report.schema.json` beside the package. The same report
+always gives the same text, so its SHA-256 names the report.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cellrot_infer.errors import ReportError
+from cellrot_infer.types import Report
+from cellrot_infer.writers.decode import MismatchError, decoder
+
+SCHEMA_VERSION = 1
+
+
+def report_to_json(report: Report) -> str:
+    """Return `report` as one line of ASCII JSON; ValueError on a number that is none.
+
+    ASCII, because file names may hold what UTF-8 cannot (undecodable bytes).
+    """
+    values = {"schema_version": SCHEMA_VERSION, **_fields(report)}
+    separators = (",", ":")
+    return json.dumps(values, separators=separators, allow_nan=False, default=_fields)
+
+
+def report_sha256(report: Report) -> str:
+    """Return the hash that corrections and sign-offs of `report` refer to."""
+    return hashlib.sha256(report_to_json(report).encode("ascii")).hexdigest()
+
+
+def report_from_json(text: str, source: str = "report") -> Report:
+    """Return the report in `text`; `source` names it in a ReportError."""
+    values = _parse(text, source)
+    version = values.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise ReportError(
+            f"{source}: the report has schema {version!r:.40}, this cellrot reads "
+            f"{SCHEMA_VERSION}; update cellrot or analyse the frames again"
+        )
+    try:
+        report: Report = decoder(Report)(values)
+    except MismatchError as mismatch:
+        raise ReportError(
+            f"{source}: {mismatch}; is it a report written by `--report json`?"
+        ) from None
+    return report
+
+
+def read_report(path: Path) -> Report:
+    """Return the report in the JSON file `path`; ReportError where it has none."""
+    try:
+        return report_from_json(path.read_text(encoding="utf-8-sig"), str(path))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ReportError(f"{path}: no JSON report (it is no UTF-8 text)") from None
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value):
+        raise TypeError(f"{value!r:.80} has no place in a report")
+    return {entry.name: getattr(value, entry.name) for entry in fields(value)}
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        values = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{source}: no valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ReportError(f"{source}: no report (expected a JSON object)")
+    return values

@@ -1,0 +1,92 @@
+"""Any report that the types allow, hostile text included, for property tests."""
+
+from hypothesis import strategies as st
+
+from cellrot_infer.types import (
+    Box,
+    Cell,
+    Correction,
+    Failure,
+    Finding,
+    FrameRecord,
+    PixelSize,
+    Polygon,
+    Provenance,
+    Report,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\"quoted\" & 'single'",
+    '=HYPERLINK("http://example.org","x")',
+    "+cmd|' /C calc'!A0",
+    "gpj.\u202eexe \u2067rtl\u2069",
+    "a\nb\tc\x00d\u2028e",
+    "x" * 300,
+    "Knochenmark Müller 血.jpg",
+    "\udcff undecodable",
+)
+
+# Cs, lone surrogates: what Python makes of a file name that is no UTF-8
+texts = st.sampled_from(HOSTILE) | st.text(st.characters(), max_size=20)
+pixels = st.integers(0, 20_000)
+sizes_px = st.integers(1, 2_000)
+fractions = st.floats(0, 1)
+areas_um2 = st.floats(0, 5_000)
+corners = st.tuples(pixels, pixels)
+polygons: st.SearchStrategy[Polygon] = st.lists(corners, max_size=12).map(tuple)
+pairs = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
+hashes = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+names = st.lists(texts, max_size=4).map(tuple)
+boxes = st.builds(Box, pixels, pixels, sizes_px, sizes_px)
+cells = st.builds(
+    Cell,
+    box=boxes,
+    outline=polygons,
+    nucleus=st.lists(polygons, max_size=3).map(tuple),
+    area_um2=areas_um2,
+    nucleus_area_um2=areas_um2,
+    quality=fractions,
+)
+findings = st.builds(
+    Finding,
+    frame=texts,
+    number=st.integers(1, 10_000),
+    cell=cells,
+    label=texts,
+    probability=fractions,
+    runner_up=texts,
+    runner_up_probability=fractions,
+    novelty=st.floats(0, 1e6),
+    orientation_rad=st.none() | st.floats(-3.15, 3.15),
+)
+pixel_sizes = st.builds(PixelSize, um=st.floats(0.01, 2), spread=fractions)
+frames = st.builds(
+    FrameRecord, texts, hashes, sizes_px, sizes_px, pixel_sizes, warnings=names
+)
+counts = st.lists(st.integers(0, 10_000), max_size=4).map(tuple)
+provenances = st.builds(
+    Provenance,
+    model=texts,
+    model_sha256=hashes,
+    class_names=names,
+    provider=texts,
+    versions=pairs,
+    settings=pairs,
+    created=texts,
+    confusion=st.lists(counts, max_size=3).map(tuple),
+)
+corrections = st.builds(
+    Correction, texts, st.integers(1, 10_000), texts, texts, texts, texts
+)
+failures = st.builds(Failure, texts, texts)
+reports = st.builds(
+    Report,
+    name=texts,
+    provenance=provenances,
+    frames=st.lists(frames, max_size=3).map(tuple),
+    findings=st.lists(findings, max_size=4).map(tuple),
+    failures=st.lists(failures, max_size=2).map(tuple),
+    corrections=st.lists(corrections, max_size=2).map(tuple),
+)
