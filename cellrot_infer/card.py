@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
@@ -45,7 +45,8 @@ class ModelCard:
     """What the file expects, gives, was trained on and was measured to do.
 
     `groupings` maps the name of a coarser scheme (`lineage`, `8 classes`) to its
-    groups, each a list of class names.
+    groups, each a list of class names. `golden` holds a few real cells: a lossless
+    image in base64 (`patch`) and the `probabilities` that the file gave for it.
     """
 
     name: str
@@ -60,14 +61,14 @@ class ModelCard:
     versions: Mapping[str, str]
     created: str
     groupings: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+    golden: Sequence[Mapping[str, Any]] = ()
     patch_side_px: int = PATCH_SIDE_PX
     schema_version: int = SCHEMA_VERSION
     sha256: str = ""
 
     def to_json(self) -> str:
         """Return the card as canonical JSON: the same card, the same text."""
-        values = dataclasses.asdict(self)
-        return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return _canonical(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str, source: str = "model card") -> Self:
@@ -79,7 +80,7 @@ class ModelCard:
                 f"{source}: the card has schema {version!r:.40}, this cellrot reads "
                 f"{SCHEMA_VERSION}; update cellrot or export the model again"
             )
-        required = {entry.name for entry in fields(cls)} - {"groupings"}
+        required = {entry.name for entry in fields(cls)} - {"groupings", "golden"}
         if missing := sorted(required - values.keys()):
             raise ModelError(
                 f"{source}: the card lacks {', '.join(missing)}; "
@@ -94,13 +95,14 @@ class ModelCard:
             raise ModelError(f"{source}: in the card, {fault}")
         values["class_names"] = tuple(values["class_names"])
         values["thresholds"] = Thresholds(**values["thresholds"])
+        values["golden"] = tuple(values.get("golden", ()))
         return cls(**{key: values[key] for key in known & values.keys()})
 
 
 def seal(model: bytes, card: ModelCard) -> tuple[bytes, ModelCard]:
     """Return the ONNX bytes `model` with `card` inside, and the card with its hash."""
     graph, _ = _split(model, "model")
-    sealed = dataclasses.replace(card, sha256=_digest(graph, card))
+    sealed = dataclasses.replace(card, sha256=_digest(graph, card.to_json()))
     entry = _chunk(1, METADATA_KEY.encode()) + _chunk(2, sealed.to_json().encode())
     return graph + _chunk(_METADATA_FIELD, entry), sealed
 
@@ -127,7 +129,7 @@ def read_model(path: Path) -> tuple[bytes, ModelCard]:
             "write one with `cellrot-train export`"
         )
     card = ModelCard.from_json(text, str(path))
-    if card.sha256 != _digest(graph, card):
+    if card.sha256 != _digest(graph, text):
         raise ModelError(
             f"{path}: altered since it was written (its hash differs); "
             "copy it again from where it came"
@@ -135,9 +137,14 @@ def read_model(path: Path) -> tuple[bytes, ModelCard]:
     return model, card
 
 
-def _digest(graph: bytes, card: ModelCard) -> str:
-    unsealed = dataclasses.replace(card, sha256="")
-    return hashlib.sha256(graph + unsealed.to_json().encode()).hexdigest()
+def _digest(graph: bytes, text: str) -> str:
+    # over what was read, not over the card made of it: unknown keys count too
+    values = json.loads(text) | {"sha256": ""}
+    return hashlib.sha256(graph + _canonical(values).encode()).hexdigest()
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -153,14 +160,22 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     return values
 
 
+_KINDS = {
+    **dict.fromkeys(("name", "encoder", "licence", "created", "sha256"), (str, "text")),
+    **dict.fromkeys(
+        ("metrics", "certificate", "data", "versions"), (dict, "an object")
+    ),
+}
+
+
 def _faults(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the card's values, in plain words."""
-    for key in ("name", "encoder", "licence", "created", "sha256"):
-        if not isinstance(values[key], str):
-            yield f"{key} is {values[key]!r:.40}, expected text"
-    for key in ("metrics", "certificate", "data", "versions"):
-        if not isinstance(values[key], dict):
-            yield f"{key} is {values[key]!r:.40}, expected an object"
+    for key, (kind, expected) in _KINDS.items():
+        if not isinstance(values[key], kind):
+            yield f"{key} is {values[key]!r:.40}, expected {expected}"
+    golden = values.get("golden", [])
+    if not isinstance(golden, list) or not all(isinstance(g, dict) for g in golden):
+        yield "golden is no list of cells"
     names = values["class_names"]
     if not _is_names(names) or len(names) < 2 or len(set(names)) < len(names):
         yield f"class_names is {names!r:.80}, expected two or more different names"

@@ -127,6 +127,7 @@ def test_a_missing_model_and_a_folder_are_refused(tmp_path: Path) -> None:
         ({"thresholds": {}}, "thresholds is {}, expected coverage, novelty"),
         ({"metrics": []}, "metrics is [], expected an object"),
         ({"groupings": {"g": {"x": ["monocyte"]}}}, "does not hold every class once"),
+        ({"golden": [1]}, "golden is no list of cells"),
         ({"name": None}, "name is None, expected text"),
     ],
 )
