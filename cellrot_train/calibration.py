@@ -6,7 +6,6 @@ never learned from.
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,14 +43,3 @@ def conformal_probability(
     true = probabilities[torch.arange(len(targets)), targets].sort().values
     rank = math.floor((len(true) + 1) * (1 - coverage))
     return true[rank - 1].item() if rank > 0 else 0.0
-
-
-def expected_calibration_error(
-    probabilities: Tensor, targets: Tensor, bins: int = 15
-) -> float:
-    """Return the mean distance of confidence from accuracy over equal-width bins."""
-    confidence, predicted = (values.numpy() for values in probabilities.max(dim=1))
-    correct = predicted == targets.numpy()
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(index, confidence - correct, minlength=bins)
-    return float(np.abs(gap).sum() / len(correct))
