@@ -25,6 +25,9 @@ class MeanColour(AutoEncoder):
         mean = images.mean(dim=(2, 3))
         return Encoding(mean, mean + 1, torch.tensor([[1.0, 0.0]]).expand(len(mean), 2))
 
+    def decode(self, encoding: Encoding) -> Tensor:
+        raise NotImplementedError
+
 
 @pytest.fixture(scope="module")
 def patches() -> NDArray[np.uint8]:
