@@ -14,8 +14,6 @@ from torch import Tensor
 
 from cellrot_train.intake import DISC_EDGE_PX
 
-GREY = 127.5  # what Intake maps to 0
-
 # Absorption of red, green and blue by the dyes of a Romanowsky stain (azure B, eosin Y)
 # and what neither explains, as unit rows.
 DYES = ((0.72, 0.64, 0.27), (0.21, 0.94, 0.27), (0.24, 0.31, 0.92))
@@ -125,8 +123,7 @@ def augment(patches: Tensor, chance: Draw, noise: Tensor) -> Tensor:
     images = _stain(images, chance.colour, chance.light)
     images = _focus(images, chance.blur)
     images = torch.addcmul(images, noise, chance.noise)
-    images = _compress(images, chance.step).clamp(0, 255)
-    return _crop(images, chance.disc)
+    return _compress(images, chance.step).clamp(0, 255)
 
 
 def _plane(side_px: int, device: torch.device) -> Tensor:
@@ -179,14 +176,10 @@ def _compress(images: Tensor, step: Tensor) -> Tensor:
     return images.index_copy(0, chosen, blocks.flatten(4).flatten(2, 3))
 
 
-def _crop(images: Tensor, disc: Tensor) -> Tensor:
-    """Turn grey what lies outside the disc of each patch."""
+def crop(images: Tensor, disc: Tensor) -> Tensor:
+    """Return `images` as 0 outside the disc (N, 3) of each: x, y, radius in [-1, 1]."""
     side_px = images.shape[-1]
     x, y, _ = _plane(side_px, images.device)
     distance = torch.hypot(x - disc[:, :1], y - disc[:, 1:2])
     inside = ((disc[:, 2:] - distance) * (side_px / 2 / DISC_EDGE_PX)).clamp(0, 1)
-    return torch.lerp(
-        torch.full_like(images[:1], GREY),
-        images,
-        inside.reshape(-1, 1, side_px, side_px),
-    )
+    return images * inside.reshape(-1, 1, side_px, side_px)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cellrot_infer.errors import CellrotError
-from cellrot_train.config import Config, read_config
+from cellrot_train.config import Config, ConfigError, read_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -24,6 +24,9 @@ def cellrot_train() -> None:
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file of settings; flags overrule it."),
+]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", help="Run folder to go on with.")
 ]
 Root = Annotated[Path, typer.Option("--out", help="Folder that gets the run's folder.")]
 Name = Annotated[
@@ -78,16 +81,21 @@ def fit(
     config: ConfigFile = None,
     out: Root = Path("runs"),
     name: Name = "",
+    resume: Resume = None,
 ) -> None:
     """Train an encoder and its classifier, and write a run folder."""
+    if resume and (settings or config or name):
+        raise ConfigError("--resume goes on with the run's settings: give no others")
     chosen = read_config(config, settings)
 
-    from cellrot_train.display import display  # deferred: --help stays instant
-    from cellrot_train.fit import fit as train_run
+    from cellrot_train import fit as fitting  # deferred: --help stays instant
+    from cellrot_train.display import display
 
     with display() as show:
-        run = train_run(chosen, root=out, name=name, show=show)
-    typer.echo(f"{run.folder}: done; write the model with `cellrot-train export`")
+        if resume:
+            fitting.resume(resume, show=show)
+        else:
+            fitting.fit(chosen, root=out, name=name, show=show)
 
 
 def main() -> None:
@@ -98,4 +106,4 @@ def main() -> None:
         Console(stderr=True).print(
             f"error: {error}", style="red", markup=False, soft_wrap=True
         )
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_status", 1))

@@ -97,8 +97,14 @@ class Config:
     )
     compile: bool = setting(False, "Compile the network (minutes once, then faster).")
     deterministic: bool = setting(False, "Refuse operations that vary between runs.")
+    keep: str = setting(
+        "best",
+        "Which epoch becomes the model: best on val, or last.",
+        choices=("best", "last"),
+    )
+    save_minutes: float = setting(5.0, "Longest time between checkpoints.", at_least=0)
     memory_gb: float = setting(
-        0.0, "Stream larger patch sets from disk, 0: half of the memory.", at_least=0
+        0.0, "Patches beyond this stay on disk, 0: half of a GPU's memory.", at_least=0
     )
 
     def __post_init__(self) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cellrot_train.fit import Display
 from cellrot_train.loop import Step
+from cellrot_train.training import Display
 
 
 class Lines:
@@ -21,7 +21,7 @@ class Lines:
     def note(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def started(self, steps: int, batch_size: int) -> None: ...
+    def started(self, steps: int, done: int, batch_size: int) -> None: ...
     def step(self, step: Step) -> None: ...
 
     def epoch(self, row: Mapping[str, float]) -> None:
@@ -38,9 +38,9 @@ class Bar(Lines):
         self.task = progress.add_task("", total=None, loss=float("nan"), speed=0.0)
         self.batch_size, self.begun, self.steps = 0, 0.0, 0
 
-    def started(self, steps: int, batch_size: int) -> None:
+    def started(self, steps: int, done: int, batch_size: int) -> None:
         self.batch_size, self.begun = batch_size, time.perf_counter()
-        self.progress.update(self.task, total=steps)
+        self.progress.update(self.task, total=steps, completed=done)
 
     def step(self, step: Step) -> None:
         self.steps += 1

@@ -1,52 +1,28 @@
-"""One training from settings to a finished run; composes, computes nothing itself."""
+"""From settings to a finished run, and on from where a run stopped."""
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from cellrot_infer.errors import DataError, DeviceError
-from cellrot_train import checkpoint
-from cellrot_train.classifier import fit_classifier
-from cellrot_train.config import Config
-from cellrot_train.data import PatchSet, keep_labels, load_patch_set, with_unlabelled
-from cellrot_train.loop import Step, average, build_optimizer, cosine, train
-from cellrot_train.objectives import UNLABELLED, Learner, parse_objective
+from cellrot_infer.errors import DataError
+from cellrot_train.config import Config, ConfigError
+from cellrot_train.data import (
+    SPLITS,
+    PatchSet,
+    keep_labels,
+    load_patch_set,
+    with_unlabelled,
+)
+from cellrot_train.objectives import parse_objective
 from cellrot_train.pixels import Pixels, load_pixels
-from cellrot_train.run import BEST, DATA, LAST, METRICS, Run, new_encoder
-from cellrot_train.sampling import Feed, Plan, draws
-from cellrot_train.validation import features_of, score
+from cellrot_train.processes import choose_device, in_turn, joined, reproducible
+from cellrot_train.run import DATA, METRICS, Run, load_run
+from cellrot_train.sampling import Share
+from cellrot_train.training import Display, Silent, Training
 
-Row = dict[str, float]
-
-
-class Display(Protocol):
-    """Hears what happens during a training."""
-
-    def note(self, text: str) -> None:
-        """Hear something worth a line."""
-
-    def started(self, steps: int, batch_size: int) -> None:
-        """Hear how long the training is."""
-
-    def step(self, step: Step) -> None:
-        """Hear of one step."""
-
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """Hear of one epoch, a row of history.csv."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def note(self, text: str) -> None: ...
-    def started(self, steps: int, batch_size: int) -> None: ...
-    def step(self, step: Step) -> None: ...
-    def epoch(self, row: Mapping[str, float]) -> None: ...
+SAMPLES = Path(__file__).parent.parent / "tests" / "data" / "patches"
 
 
 def fit(
@@ -59,21 +35,62 @@ def fit(
 ) -> Run:
     """Train as `config` says, in a new folder under `root`; return the finished run.
 
-    `cache` keeps the decoded patches, see `load_pixels`.
+    Without data, the samples of the source tree are used. `cache` keeps the decoded
+    patches, see `load_pixels`. Under torchrun every process calls this; the first one
+    reads the data before the others, validates, shows and writes.
     """
-    show = show or Silent()
     device = choose_device(config.device)
-    pixels = read_data(config, cache, show)
-    run = Run.create(root, name, config)
-    run.write_json(DATA, describe(pixels, config))
-    training = Training.start(run, config, pixels, device)
-    return training.finish(show)
+    with joined(device) as share, reproducible(config):
+        show = Silent() if share.rank or show is None else show
+        config = _complete(config, show)
+        with in_turn(share):
+            pixels = read_data(config, cache, show)
+        run = _new_run(config, pixels, root, name, share)
+        training = Training(
+            run, config, pixels.on(device, config.memory_gb), device, share
+        )
+        if config.init:
+            training.start_from(_initial(config))
+        training.prepare()
+        training.finish(show)
+        show.note(f"{run.folder}: trained; `cellrot-train export` makes it a model")
+    return run
+
+
+def resume(
+    folder: Path, *, cache: Path | None = None, show: Display | None = None
+) -> Run:
+    """Go on with the run in `folder` from its last checkpoint; return it finished.
+
+    Raises DataError where its patches are not those that it began with.
+    """
+    run = Run(Path(folder))
+    config = run.config
+    device = choose_device(config.device)
+    with joined(device) as share, reproducible(config):
+        show = Silent() if share.rank or show is None else show
+        if (run.folder / METRICS).exists():
+            show.note(f"{run.folder}: is finished already")
+            return run
+        with in_turn(share):
+            pixels = read_data(config, cache, show)
+        known = run.read_json(DATA)["sha256"]
+        if known != pixels.sha256:
+            raise DataError(
+                f"{run.folder}: the patches in {config.data} have changed since the "
+                "run began; start a new run"
+            )
+        training = Training(
+            run, config, pixels.on(device, config.memory_gb), device, share
+        )
+        training.resume()
+        training.finish(show)
+        show.note(f"{run.folder}: trained; `cellrot-train export` makes it a model")
+    return run
 
 
 def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     """Return the patches that `config` names, with the labels that it keeps."""
-    if not config.data:
-        raise DataError("no patches: give --data DIR")
     patch_set = load_patch_set(Path(config.data))
     if config.labels_per_class:
         patch_set = keep_labels(patch_set, config.labels_per_class, config.seed)
@@ -86,173 +103,66 @@ def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     return pixels
 
 
-def _refuse_unlabelled(patch_set: PatchSet, config: Config) -> None:
-    if "supervised" in parse_objective(config.objective) and not patch_set.class_names:
-        raise DataError(
-            f"{patch_set.root}: has no labels, which --objective {config.objective} "
-            "needs; try --objective reconstruction or contrastive"
-        )
-
-
 def describe(pixels: Pixels, config: Config) -> dict[str, Any]:
-    """Return what a run keeps of its data."""
+    """Return what data.json keeps of the patches."""
     patch_set = pixels.patch_set
-    counts = {
-        split: len(patch_set.indices(split)) for split in ("train", "val", "test")
-    }
     return {
-        "path": str(patch_set.root.resolve()),
+        "path": config.data,
         "sha256": pixels.sha256,
         "class_names": list(patch_set.class_names),
-        "counts": counts,
+        "counts": {split: len(patch_set.indices(split)) for split in SPLITS},
+        "labelled": int((patch_set.labels >= 0).sum()),
         "pixel_size_um": pixels.pixel_size_um(config.pixel_size_um),
         "unreadable": dict(pixels.unreadable),
     }
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where it works, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(f"device is {name!r}, expected auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            f"--device {name}: no CUDA device works here; try --device cpu"
-        )
-    return device
+def _complete(config: Config, show: Display) -> Config:
+    """Return the settings with the places that they leave open."""
+    parse_objective(config.objective)  # refuse now, not after the decoding
+    if not config.data:
+        if not SAMPLES.is_dir():
+            raise DataError("no patches: give --data DIR (class folders or index.csv)")
+        show.note(f"no --data: training on the samples in {SAMPLES}")
+    return replace(
+        config,
+        data=_absolute(config.data or str(SAMPLES)),
+        unlabelled=_absolute(config.unlabelled),
+        init=_absolute(config.init),
+    )
 
 
-@dataclass
-class Training:
-    """A training on its way: everything that a checkpoint holds, and the data."""
+def _absolute(place: str) -> str:
+    return str(Path(place).resolve()) if place else ""
 
-    run: Run
-    config: Config
-    pixels: Pixels
-    learner: Learner
-    mean: Learner
-    optimizer: torch.optim.Optimizer
-    feed: Feed
-    history: list[Row]
-    best: float = -torch.inf
-    done: int = 0  # steps
 
-    @classmethod
-    def start(
-        cls, run: Run, config: Config, pixels: Pixels, device: torch.device
-    ) -> "Training":
-        """Return a training before its first step."""
-        torch.manual_seed(config.seed)
-        patch_set = pixels.patch_set
-        learner = Learner(new_encoder(config), len(patch_set.class_names), config)
-        learner.to(device)
-        labels = torch.from_numpy(patch_set.labels)
-        train_rows = torch.zeros(len(patch_set), dtype=torch.bool)
-        train_rows[torch.from_numpy(patch_set.indices("train"))] = True
-        weights = draws(labels, train_rows, config)
-        plan = Plan(weights, config.batch_size, config.seed)
-        feed = Feed(pixels.images, labels, plan, config, device)
-        first = pixels.images[plan.rows(0)]
-        learner.classifier.standardise(features_of(learner, first, device))
-        optimizer = build_optimizer(learner, config.learning_rate, config.weight_decay)
-        return cls(
-            run, config, pixels, learner, copy.deepcopy(learner), optimizer, feed, []
+def _new_run(
+    config: Config, pixels: Pixels, root: Path, name: str, share: Share
+) -> Run:
+    """Make the folder in the first process and tell the others which it is."""
+    folder = [""]
+    if not share.rank:
+        run = Run.create(root, name, config)
+        run.write_json(DATA, describe(pixels, config))
+        folder = [str(run.folder)]
+    if share.world > 1:
+        torch.distributed.broadcast_object_list(folder)
+    return Run(Path(folder[0]))
+
+
+def _refuse_unlabelled(patch_set: PatchSet, config: Config) -> None:
+    if "supervised" in parse_objective(config.objective) and not patch_set.class_names:
+        raise DataError(
+            f"{patch_set.root}: has no labels, which the objective {config.objective} "
+            "needs; try --objective reconstruction or contrastive"
         )
 
-    @property
-    def epochs(self) -> int:
-        """Passes over the data: as set, or by the size of the data."""
-        if self.config.epochs:
-            return self.config.epochs
-        seen = self.feed.plan.steps_per_epoch * self.feed.plan.batch_size
-        return min(60, max(20, 200_000 // max(1, seen)))
 
-    def finish(self, show: Display) -> Run:
-        """Train to the end, epoch by epoch, and return the run."""
-        per_epoch = self.feed.plan.steps_per_epoch
-        total = per_epoch * self.epochs
-        config = self.config
-        show.started(total, self.feed.plan.batch_size)
-        warmup = round(config.warmup_epochs * per_epoch)
-        losses: list[float] = []
-        for step in train(
-            self.learner,
-            self.optimizer,
-            self.feed.batches(self.done, total),
-            rate=cosine(config.learning_rate, warmup, total),
-            max_grad_norm=config.max_grad_norm,
-            start=self.done,
-        ):
-            average(self.mean, self.learner, config.ema_decay, step.index)
-            losses.append(step.loss)
-            self.done = step.index + 1
-            show.step(step)
-            if self.done % per_epoch == 0:
-                self._end_epoch(sum(losses) / len(losses), show)
-                losses.clear()
-        self._conclude()
-        return self.run
-
-    def _end_epoch(self, loss: float, show: Display) -> None:
-        row = {"epoch": self.done // self.feed.plan.steps_per_epoch, "loss": loss}
-        row |= self._validate()
-        self.history.append(row)
-        show.epoch(row)
-        quality = row.get("val_macro_f1", -loss)
-        if quality >= self.best:
-            self.best = quality
-            checkpoint.save(self.run.folder / BEST, _usable(self.mean))
-        checkpoint.save(self.run.folder / LAST, self.state())
-        self.run.write_history(self.history)
-
-    def _validate(self) -> Row:
-        rows = self._labelled("val")
-        if not len(rows):
-            return {}
-        features = features_of(self.mean, self.pixels.images[rows], self.feed.device)
-        with torch.inference_mode():
-            scores = score(self.mean.classifier(features).cpu(), self.feed.labels[rows])
-        return {"val_macro_f1": scores.macro_f1, "val_accuracy": scores.accuracy}
-
-    def _labelled(self, split: str) -> Tensor:
-        rows = torch.from_numpy(self.pixels.patch_set.indices(split))
-        return rows[self.feed.labels[rows] != UNLABELLED]
-
-    def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on as if nothing had happened."""
-        return {
-            "learner": self.learner.state_dict(),
-            "mean": self.mean.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "best": self.best,
-            "done": self.done,
-        }
-
-    def _conclude(self) -> None:
-        """Give the run its final classifier and figures."""
-        state = checkpoint.load(self.run.folder / BEST, self.feed.device)
-        self.mean.encoder.load_state_dict(state["encoder"])
-        rows = self._labelled("train")
-        if "supervised" not in self.learner.weights and len(rows):
-            device = self.feed.device
-            features = features_of(self.mean, self.pixels.images[rows], device)
-            labels = self.feed.labels[rows].to(device)
-            classes = len(self.pixels.patch_set.class_names)
-            self.mean.classifier = fit_classifier(features, labels, classes)
-            checkpoint.save(self.run.folder / BEST, _usable(self.mean))
-            metrics = self._validate()
-        else:
-            metrics = max(self.history, key=lambda row: row.get("val_macro_f1", -1))
-        self.run.write_json(METRICS, {"epochs": len(self.history), **metrics})
-
-
-def _usable(learner: Learner) -> dict[str, Any]:
-    """Return what best.pt holds."""
-    return {
-        "encoder": learner.encoder.state_dict(),
-        "classifier": learner.classifier.folded().state_dict(),
-    }
+def _initial(config: Config) -> torch.nn.Module:
+    start = load_run(Path(config.init))
+    if start.config.model != config.model:
+        raise ConfigError(
+            f"init: {config.init} is a run of {start.config.model}, "
+            f"expected {config.model}"
+        )
+    return start.encoder

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cellrot_infer.errors import CellrotError
@@ -18,12 +20,19 @@ class DivergenceError(CellrotError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one optimiser step did. `grad_norm` is that before clipping."""
+    """What one optimiser step did: the terms of the loss, and the loss itself.
+
+    `grad_norm` is the length of the gradient before clipping.
+    """
 
     index: int
-    loss: float
     grad_norm: float
     terms: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        """What was minimised."""
+        return self.terms["loss"]
 
 
 def train(
@@ -33,33 +42,48 @@ def train(
     *,
     rate: Callable[[int], float],
     max_grad_norm: float,
-    start: int = 0,
+    scaler: GradScaler | None = None,
 ) -> Iterator[Step]:
     """Minimise what `learner` makes of each batch; yield after every step.
 
-    `rate` gives the learning rate of a step; steps count from `start`. The caller
-    decides when to log, validate, save or stop. Raises DivergenceError, before the
-    weights are touched, at the first loss or gradient that is no number.
+    `rate` gives the learning rate of a step. The caller decides when to log,
+    validate, save or stop. Raises DivergenceError, before the
+    weights are touched, at the first loss or gradient that is no number. `scaler`
+    is for fp16, whose gradients may overflow now and then: it leaves such steps out.
     """
+    scaler = scaler or GradScaler(enabled=False)
     parameters = [
         entry for group in optimizer.param_groups for entry in group["params"]
     ]
-    for index, batch in enumerate(batches, start):
+    for batch in batches:
         learner.train()  # the caller may have validated since the last step
         terms = learner(batch)
         optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        scaler.scale(terms["loss"]).backward()
+        scaler.unscale_(optimizer)
         grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-        if not torch.isfinite(grad_norm + terms["loss"]):
+        # one transfer for all figures: each would make a GPU wait
+        *values, norm = _mean(torch.stack([*terms.values(), grad_norm])).tolist()
+        step = Step(batch.step, norm, dict(zip(terms, values, strict=True)))
+        if not math.isfinite(step.loss if scaler.is_enabled() else step.loss + norm):
             raise DivergenceError(
-                f"training diverged at step {index}: loss {terms['loss'].item():.4g}, "
-                f"gradient {grad_norm.item():.4g}; lower --learning-rate"
+                f"training diverged at step {step.index}: loss {step.loss:.4g}, "
+                f"gradient {norm:.4g}; lower --learning-rate"
             )
         for group in optimizer.param_groups:
-            group["lr"] = rate(index)
-        optimizer.step()
-        values = {name: value.item() for name, value in terms.items()}
-        yield Step(index, values.pop("loss"), grad_norm.item(), values)
+            group["lr"] = rate(batch.step)
+        scaler.step(optimizer)
+        scaler.update()
+        yield step
+
+
+def _mean(figures: Tensor) -> Tensor:
+    """Return the mean of `figures` over all processes."""
+    figures = figures.detach()
+    if dist.is_initialized():
+        dist.all_reduce(figures)
+        figures /= dist.get_world_size()
+    return figures
 
 
 def cosine(peak: float, warmup: int, total: int) -> Callable[[int], float]:
@@ -84,6 +108,11 @@ def build_optimizer(
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate)
+
+
+def build_scaler(precision: torch.dtype, device: torch.device) -> GradScaler:
+    """Return what keeps small fp16 gradients from vanishing; idle elsewhere."""
+    return GradScaler(device.type, enabled=precision == torch.float16)
 
 
 @torch.no_grad()

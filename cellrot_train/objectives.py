@@ -4,14 +4,15 @@ An objective is a sum of terms with weights, written as `supervised+0.5*reconstr
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
+from cellrot_train.augment import crop
 from cellrot_train.classifier import Classifier
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.encoders.base import AutoEncoder, Encoding
@@ -24,19 +25,22 @@ PRESETS = {"joint": "supervised+contrastive"}
 class Batch(NamedTuple):
     """Augmented patches of one step, view after view of the same N cells.
 
-    `images` (V*N, 3, S, S) in [0, 255]; `labels` (V*N,), -1 where unknown;
+    `step` counts from 0. `images` (V*N, 3, S, S) in [0, 255]; `labels` (V*N,), -1 where
+    unknown; `disc` (V*N, 3), x, y and radius of the part to look at, in [-1, 1];
     `angle_rad` (V*N,) and `chance` (V*N, 8) are random numbers for terms that need
     some, drawn outside so that they do not depend on the number of processes.
     """
 
+    step: int
     images: Tensor
     labels: Tensor
+    disc: Tensor
     angle_rad: Tensor
     chance: Tensor
 
 
 class Sight(NamedTuple):
-    """What a term can look at: the batch in [-1, 1] and what the encoder made of it."""
+    """What a term can look at: the encoder's input and what the encoder made of it."""
 
     images: Tensor
     encoding: Encoding
@@ -49,6 +53,7 @@ class Learner(nn.Module):
     def __init__(self, encoder: AutoEncoder, class_count: int, config: Config) -> None:
         super().__init__()
         self.config = config
+        self.precision = torch.float32
         self.weights = parse_objective(config.objective)
         self.intake = Intake(config.side_px)
         self.encoder = encoder
@@ -59,7 +64,13 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the value of each term, with `loss`, their weighted sum."""
-        images = self.intake(batch.images)
+        images = crop(self.intake(batch.images), batch.disc)
+        with torch.autocast(
+            images.device.type, self.precision, self.precision != torch.float32
+        ):
+            return self._terms(images, batch)
+
+    def _terms(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         sight = Sight(images, self.encoder.encode(images), batch)
         terms = {name: TERMS[name](self, sight) for name in self.weights}
         loss = sum(self.weights[name] * value for name, value in terms.items())
@@ -68,12 +79,16 @@ class Learner(nn.Module):
             loss = loss + terms["probe"]
         return {"loss": torch.as_tensor(loss), **terms}
 
-    def logits(self, patches: Tensor) -> Tensor:
-        """Return logits (N, K) of bytes (N, 3, S, S)."""
-        return self.classifier(self.encoder.encode(self.intake(patches)).features)
-
 
 Term = Callable[[Learner, Sight], Tensor]
+
+
+def freeze_unused(learner: Learner, batch: Batch) -> None:
+    """Stop the gradients of what the objective never reaches, such as a decoder."""
+    learner(batch)["loss"].backward()
+    for parameter in learner.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    learner.zero_grad(set_to_none=True)
 
 
 def parse_objective(text: str) -> dict[str, float]:
@@ -101,7 +116,7 @@ def views(weights: Mapping[str, float]) -> int:
 
 
 def reconstruction(learner: Learner, sight: Sight) -> Tensor:
-    """Return the mean squared error inside the disc, of intensities in [-1, 1]."""
+    """Return the mean squared error inside the disc, where the input has variance 1."""
     return _disc_error(learner, learner.encoder.decode(sight.encoding), sight.images)
 
 
@@ -199,9 +214,25 @@ def _projections(learner: Learner, sight: Sight) -> tuple[Tensor, Tensor]:
 
 def _everywhere(local: Tensor) -> Tensor:
     """Return the rows of all processes; gradients find their way back."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not dist.is_initialized():
         return local
-    return torch.cat(dist_nn.all_gather(local))
+    return cast("Tensor", _Gather.apply(local))
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate the rows of all processes; the gradient of a row is their sum."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def _cross_entropy(learner: Learner, features: Tensor, labels: Tensor) -> Tensor:
@@ -213,7 +244,7 @@ def _cross_entropy(learner: Learner, features: Tensor, labels: Tensor) -> Tensor
         reduction="sum",
     )
     count = (labels != UNLABELLED).sum().float()
-    if dist.is_available() and dist.is_initialized():
+    if dist.is_initialized():
         dist.all_reduce(count)  # a process may hold more labels than another
         count = count / dist.get_world_size()
     return total / count.clamp(min=1)

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +45,19 @@ class Pixels:
     source_side_px: int
     unreadable: tuple[tuple[str, str], ...]
     sha256: str
+
+    def on(self, device: torch.device, memory_gb: float = 0) -> "Pixels":
+        """Return the same with the images on `device`, where they fit.
+
+        `memory_gb` limits what they may take; 0 is half of what is free. On a CPU they
+        stay in their file: memory keeps what is used of it.
+        """
+        if device.type == "cpu":
+            return self
+        free = torch.cuda.mem_get_info(device)[0] / 2
+        if self.images.nbytes > (memory_gb * 1e9 or free):
+            return self
+        return replace(self, images=self.images.to(device))
 
     def pixel_size_um(self, source_um: float) -> float:
         """Return micrometres per pixel of the 256 px patch, given that of the files."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cellrot_train.augment import STRENGTHS, Draw, augment, draw
-from cellrot_train.config import Config
+from cellrot_train.config import Config, ConfigError
 from cellrot_train.objectives import UNLABELLED, Batch, parse_objective, views
 
 T = TypeVar("T")
@@ -38,11 +38,18 @@ class Plan:
     never more: less chance than drawing each patch on its own.
     """
 
-    def __init__(self, weights: Tensor, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, weights: Tensor, batch_size: int, seed: int, world: int = 1
+    ) -> None:
         self._cumulated = weights.double().cumsum(0)
         self._seed = seed
         total = round(self._cumulated[-1].item())
-        self.batch_size = min(batch_size, total)
+        self.batch_size = min(batch_size, total) // world * world
+        if not self.batch_size:
+            raise ConfigError(
+                f"{min(batch_size, total)} patches a step for {world} processes, "
+                "expected at least one each"
+            )
         self.steps_per_epoch = total // self.batch_size
         self._total = total
         self._order: tuple[int, Tensor] | None = None
@@ -102,13 +109,13 @@ class Feed:
     plan: Plan
     config: Config
     device: torch.device
-    resident: bool = True
     share: Share = ALONE
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of the steps from `start` to before `stop`."""
         read = (self._read(step) for step in range(start, stop))
-        ready = read if self.resident else ahead(read)
+        waiting = self.images.device != self.device or self.device.type == "cpu"
+        ready = ahead(read) if waiting else read
         for step, (patches, labels) in enumerate(ready, start):
             yield self._make(step, patches, labels)
 
@@ -132,7 +139,7 @@ class Feed:
         patches = patches.to(self.device, non_blocking=True).repeat(times, 1, 1, 1)
         labels = labels.to(self.device, non_blocking=True).repeat(times)
         images = augment(patches, local, self._part(noise, times))
-        return Batch(images, labels, local.angle_rad, local.chance)
+        return Batch(step, images, labels, local.disc, local.angle_rad, local.chance)
 
     def _part(self, rows: Tensor, times: int) -> Tensor:
         """Return this process's share of each of the views in `rows`."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cellrot_train.objectives import Learner
+from cellrot_train.sampling import Feed
 
 BATCH = 256
 
@@ -18,15 +19,25 @@ class Scores(NamedTuple):
     confusion: Tensor
 
 
-@torch.inference_mode()
-def features_of(learner: Learner, patches: Tensor, device: torch.device) -> Tensor:
-    """Return the features (N, F) of bytes (N, 3, S, S), on `device`."""
+@torch.no_grad()
+def features_of(learner: Learner, images: Tensor, rows: Tensor) -> Tensor:
+    """Return the features (M, F) of `rows` of the bytes `images` (N, 3, S, S)."""
     learner.eval()
+    device = learner.intake.mask.device
     parts = [torch.empty(0, learner.encoder.feature_size, device=device)]
-    for part in patches.split(BATCH):
-        images = learner.intake(part.to(device))
-        parts.append(learner.encoder.encode(images).features.float())
+    for part in rows.split(BATCH):
+        patches = learner.intake(images[part.to(images.device)].to(device))
+        parts.append(learner.encoder.encode(patches).features.float())
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def objective_loss(learner: Learner, feed: Feed) -> float:
+    """Return the mean objective over the first epoch of `feed`: always the same."""
+    learner.eval()
+    batches = feed.batches(0, feed.plan.steps_per_epoch)
+    losses = [learner(batch)["loss"].item() for batch in batches]
+    return sum(losses) / len(losses)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:

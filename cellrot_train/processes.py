@@ -1,0 +1,84 @@
+"""Where a training runs: device, arithmetic, and the processes that share it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from cellrot_infer.errors import DeviceError
+from cellrot_train.config import Config, ConfigError
+from cellrot_train.sampling import ALONE, Share
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where it works, else the CPU.
+
+    Of several processes on one machine, each takes the CUDA device of its number.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"device is {name!r}, expected auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device is {name!r}, expected auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"device {name}: no CUDA device works here; try --device cpu")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
+
+
+def arithmetic(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type that the network computes in."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    names = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return names[precision]
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Share]:
+    """Join the processes that torchrun started, if it did; give this one's share."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or dist.is_initialized():
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Share(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def in_turn(share: Share) -> Iterator[None]:
+    """Let the first process do the work below before the others."""
+    if share.rank:
+        dist.barrier()
+    yield
+    if share.world > 1 and not share.rank:
+        dist.barrier()
+
+
+@contextmanager
+def reproducible(config: Config) -> Iterator[None]:
+    """Refuse what varies between runs while the work below lasts, where asked to."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if not config.deterministic or "deterministic" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"deterministic: not possible here: {reason}") from None
+    finally:
+        torch.use_deterministic_algorithms(before)
