@@ -60,6 +60,17 @@ class Box:
     width_px: int
     height_px: int
 
+    @property
+    def corners(self) -> Polygon:
+        """The four corners, from the top left towards the right."""
+        right, below = self.x_px + self.width_px, self.y_px + self.height_px
+        return (
+            (self.x_px, self.y_px),
+            (right, self.y_px),
+            (right, below),
+            (self.x_px, below),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from cellrot_infer.types import Box, Finding, FrameRecord, Polygon, Report
+from cellrot_infer.types import Finding, FrameRecord, Polygon, Report
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
 from cellrot_infer.writers.text import row_of, shown
 
@@ -36,7 +36,7 @@ def _feature(
     feature = {
         "type": "Feature",
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{frame.sha256} {finding.number}")),
-        "geometry": _polygon(_ring(cell.outline) or _ring(_corners(cell.box))),
+        "geometry": _polygon(_ring(cell.outline) or _ring(cell.box.corners)),
         "properties": {
             "objectType": "cell",
             "name": str(finding.number),
@@ -91,13 +91,3 @@ def _ring(corners: Polygon) -> Ring:
         return []
     ring = list(corners if doubled_area > 0 else reversed(corners))
     return [*ring, ring[0]]
-
-
-def _corners(box: Box) -> Polygon:
-    right, below = box.x_px + box.width_px, box.y_px + box.height_px
-    return (
-        (box.x_px, box.y_px),
-        (right, box.y_px),
-        (right, below),
-        (box.x_px, below),
-    )

@@ -1,0 +1,110 @@
+"""The picture that a technician holds beside the frame."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellrot_infer.types import RGB, Finding, Report
+from cellrot_infer.writers.overlay import INK, draw_overlay, overlay_png, scale_bar_um
+from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
+from tests.infer.report_strategies import HOSTILE
+from tests.infer.slides import frame_of, slide
+
+SLIDE = slide(12)
+FRAME = frame_of(SLIDE, SLIDE.frames[0].name)
+HEIGHT, WIDTH, _ = FRAME.pixels.shape
+
+
+def only(finding: Finding, **changes: object) -> Report:
+    return replace(SLIDE, findings=(replace(finding, **changes),))  # type: ignore[arg-type]
+
+
+def pixels_of(image: RGB, colour: Colour) -> int:
+    return int((image == np.array(colour, np.uint8)).all(axis=2).sum())
+
+
+def test_the_frame_keeps_its_coordinates_and_the_legend_stands_below() -> None:
+    image = draw_overlay(replace(SLIDE, findings=()), FRAME)
+
+    np.testing.assert_array_equal(image[:HEIGHT], FRAME.pixels)
+    assert image.shape[0] > HEIGHT
+    assert image.shape[1] == WIDTH
+
+
+def test_the_frame_that_was_given_is_not_drawn_on() -> None:
+    before = FRAME.pixels.copy()
+    draw_overlay(SLIDE, FRAME)
+    np.testing.assert_array_equal(FRAME.pixels, before)
+
+
+def test_an_outline_is_drawn_where_it_is_in_the_colour_of_its_class() -> None:
+    first = SLIDE.findings[0]
+    colour = class_colours(SLIDE)[first.label]
+
+    image = draw_overlay(only(first), FRAME)
+
+    for x_px, y_px in first.cell.outline[::8]:
+        assert tuple(image[y_px, x_px]) == colour
+
+
+def test_a_cell_without_an_outline_is_drawn_as_its_box() -> None:
+    first = SLIDE.findings[0]
+    boxed = only(first, cell=replace(first.cell, outline=()))
+
+    image = draw_overlay(boxed, FRAME)
+
+    box = first.cell.box
+    below = box.y_px + box.height_px, box.x_px + box.width_px // 2
+    assert tuple(image[below]) == class_colours(SLIDE)[first.label]
+
+
+def test_a_cell_in_doubt_has_a_broken_grey_outline() -> None:
+    first = SLIDE.findings[0]
+    around = np.s_[first.cell.box.y_px + 20 : HEIGHT, :]  # below its name
+
+    full = draw_overlay(only(first), FRAME)[around]
+    broken = draw_overlay(only(first, decision="uncertain"), FRAME)[around]
+
+    drawn = pixels_of(full, class_colours(SLIDE)[first.label])
+    assert 0.3 < pixels_of(broken, UNDECIDED) / drawn < 0.8
+
+
+def test_cells_of_other_frames_are_left_out() -> None:
+    elsewhere = only(SLIDE.findings[0], frame="another.png")
+    nothing = draw_overlay(replace(SLIDE, findings=()), FRAME)
+    np.testing.assert_array_equal(draw_overlay(elsewhere, FRAME), nothing)
+
+
+@given(st.floats(0.5, 1e5))
+def test_a_scale_bar_is_a_round_length_that_fits(width_um: float) -> None:
+    length_um = scale_bar_um(width_um)
+
+    assert 0.08 * width_um <= length_um <= 0.2 * width_um * (1 + 1e-9)
+    assert f"{length_um:.0e}"[0] in "125"
+
+
+def test_the_scale_bar_is_as_long_as_it_says() -> None:
+    image = draw_overlay(replace(SLIDE, findings=()), FRAME)
+
+    ink = (image[HEIGHT:] == INK).all(axis=2)
+    lowest = ink[np.flatnonzero(ink.any(axis=1))[-1]]
+    left = int(lowest.argmax())
+    bar_px = int((~lowest[left:]).argmax())
+    assert abs(bar_px - scale_bar_um(WIDTH * 0.1) / 0.1) <= 2
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_any_label_can_be_drawn(label: str) -> None:
+    image = draw_overlay(only(SLIDE.findings[0], label=label), FRAME)
+    assert image.shape[1] == WIDTH
+
+
+def test_the_png_holds_the_picture() -> None:
+    data = np.frombuffer(overlay_png(SLIDE, FRAME), np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None
+    np.testing.assert_array_equal(decoded, draw_overlay(SLIDE, FRAME))
