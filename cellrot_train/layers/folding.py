@@ -1,0 +1,32 @@
+"""From convolutions that assemble their kernel to ordinary ones, for deployment."""
+
+import copy
+from typing import TypeVar
+
+from torch import nn
+
+from cellrot_train.layers.harmonic import HarmonicConv2d
+from cellrot_train.layers.plain import ScaledConv2d
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def folded(module: AnyModule) -> AnyModule:
+    """Return a copy of `module` that computes the same with plain convolutions.
+
+    Its kernels are constants; it is for inference and export, not for training.
+    """
+    twin = copy.deepcopy(module)
+    for parent in list(twin.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, HarmonicConv2d | ScaledConv2d):
+                setattr(parent, name, _plain(child))
+    return twin.eval()
+
+
+def _plain(layer: HarmonicConv2d | ScaledConv2d) -> nn.Conv2d:
+    kernel, bias = layer.kernel().detach(), layer.full_bias().detach()
+    rows, columns, size, _ = kernel.shape
+    conv = nn.Conv2d(columns, rows, size, layer.stride, layer.padding)
+    conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias.clone())
+    return conv.requires_grad_(requires_grad=False)

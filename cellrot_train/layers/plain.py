@@ -1,0 +1,42 @@
+"""The ordinary convolution with the same normalisation as the harmonic ones."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ScaledConv2d(nn.Module):
+    """Convolve with weights of unit energy for each output channel, times a gain.
+
+    The output of white noise has the variance of the input times gain**2, for any
+    weights and without statistics of the batch (scaled weight standardisation, Brock
+    et al. 2021, arXiv:2101.08692, without its centring).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, (size - stride) // 2
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
+        self.gain = nn.Parameter(torch.full((outputs,), gain))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def full_bias(self) -> Tensor:
+        """Return the bias (C_out,)."""
+        return self.bias
+
+    def kernel(self) -> Tensor:
+        """Return the kernel (C_out, C_in, size, size)."""
+        energy = self.weight.square().sum(dim=(1, 2, 3))
+        scale = self.gain * torch.rsqrt(energy + 1e-12)
+        return self.weight * scale[:, None, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding)
