@@ -1,0 +1,197 @@
+"""The evaluation protocol: one table that says what frozen features are worth.
+
+Fixed, so that figures of different encoders compare: see `probe` for folds and
+readers. All classes, and those of BloodMNIST where they can be merged; images as they
+are, and randomly turned.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrot_infer.types import Floats
+from cellrot_train.metrics import (
+    EIGHT_CLASSES,
+    SCORES,
+    Estimate,
+    Indices,
+    Scores,
+    bootstrap,
+    confusion,
+    interval,
+    judge,
+    macro_f1,
+    merge_classes,
+    resampling_groups,
+)
+from cellrot_train.probe import (
+    BUDGETS,
+    FOLDS,
+    READERS,
+    Reader,
+    assign_folds,
+    few_label_runs,
+    fit_probe,
+)
+
+View = str  # how the images were shown: original, turned
+ORIGINAL, TURNED = "original", "turned"
+
+
+class Scheme(NamedTuple):
+    """A way to name the classes, and the labels (N,) in it."""
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: Indices
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    `labels_per_class` is 0 where all labels of the other folds were used: then
+    intervals are over cells or slides, and `values` are the macro-F1 of the folds.
+    Else both are over draws of labels. `flips` is the share of cells whose class
+    changes when they turn.
+    """
+
+    scheme: str
+    reader: Reader
+    labels_per_class: int
+    view: View
+    scores: Mapping[str, Estimate]
+    values: tuple[float, ...]
+    flips: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The table, and what it is about.
+
+    `left_out` names classes with too few labelled cells for five folds; `resampled`
+    says what the intervals are over, cells or slides.
+    """
+
+    rows: tuple[Row, ...]
+    cells: int
+    left_out: tuple[str, ...]
+    resampled: str
+
+    def row(self, scheme: str, reader: Reader, labels: int, view: View) -> Row:
+        """Return the one row of that name; raise KeyError where there is none."""
+        key = (scheme, reader, labels, view)
+        for row in self.rows:
+            if (row.scheme, row.reader, row.labels_per_class, row.view) == key:
+                return row
+        raise KeyError(key)
+
+
+def run_protocol(
+    views: Mapping[View, Floats],
+    labels: Indices,
+    class_names: tuple[str, ...],
+    slides: NDArray[np.str_] | None = None,
+    *,
+    seed: int = 0,
+    budgets: Iterable[int] = BUDGETS,
+) -> Protocol:
+    """Return the table of features (N, F): `original`, and other views of the cells.
+
+    Readers learn from the originals and are asked about every view. Cells without a
+    label (-1) take no part. Raises DataError where folds are impossible.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
+    kept = (labels >= 0) & (counts[labels] >= FOLDS)
+    views = {view: features[kept] for view, features in views.items()}
+    slides = None if slides is None else slides[kept]
+    fold = assign_folds(labels[kept], slides, seed=seed)
+    groups = None if slides is None else resampling_groups(slides)
+    rows: list[Row] = []
+    for scheme in schemes(labels[kept], class_names):
+        for reader in READERS:
+            rows += _with_all_labels(views, scheme, reader, fold, groups)
+        for per_class in budgets:
+            rows += _with_few_labels(views, scheme, fold, per_class, seed)
+    rare = (
+        name for name, count in zip(class_names, counts, strict=True) if count < FOLDS
+    )
+    resampled = "cells" if groups is None else "slides"
+    return Protocol(tuple(rows), int(kept.sum()), tuple(rare), resampled)
+
+
+def schemes(labels: Indices, class_names: tuple[str, ...]) -> Iterator[Scheme]:
+    """Yield all classes, then BloodMNIST's where that merges some that occur."""
+    names, index = merge_classes(class_names, EIGHT_CLASSES)
+    merged = index[labels]
+    count, merged_count = len(np.unique(labels)), len(np.unique(merged))
+    yield Scheme(f"{count} classes", class_names, labels)
+    if merged_count < count:
+        yield Scheme(f"{merged_count} classes", names, merged)
+
+
+def _with_all_labels(
+    views: Mapping[View, Floats],
+    scheme: Scheme,
+    reader: Reader,
+    fold: Indices,
+    groups: NDArray[np.str_] | None,
+) -> Iterator[Row]:
+    labels, count = scheme.labels, len(scheme.class_names)
+    probe = fit_probe(reader, views[ORIGINAL], labels, fold)
+    upright = probe.predict(views[ORIGINAL])
+    for view, features in views.items():
+        predicted = probe.predict(features)
+        scores = judge(labels, predicted, count, groups).scores()
+        parts = (fold == number for number in range(FOLDS))
+        values = tuple(
+            _macro_f1(labels[part], predicted[part], count) for part in parts
+        )
+        turned = bootstrap(_flips, upright, predicted, groups=groups)
+        flips = None if view == ORIGINAL else turned
+        yield Row(scheme.name, reader, 0, view, scores, values, flips)
+
+
+def _with_few_labels(
+    views: Mapping[View, Floats],
+    scheme: Scheme,
+    fold: Indices,
+    per_class: int,
+    seed: int,
+) -> Iterator[Row]:
+    upright = views[ORIGINAL]
+    runs = few_label_runs(upright, scheme.labels, fold, per_class, seed=seed)
+    for view, features in views.items() if runs else ():
+        predicted = [run.predict(features) for run in runs]
+        draws = [
+            confusion(scheme.labels[run.rows], found, len(scheme.class_names))
+            for run, found in zip(runs, predicted, strict=True)
+        ]
+        scores = {
+            name: _over_draws(score(np.stack(draws))) for name, score in SCORES.items()
+        }
+        changed = [
+            _flips(run.predict(upright), found)
+            for run, found in zip(runs, predicted, strict=True)
+        ]
+        flips = None if view == ORIGINAL else _over_draws(np.array(changed))
+        values = tuple(macro_f1(np.stack(draws)).tolist())
+        yield Row(
+            scheme.name, "logistic regression", per_class, view, scores, values, flips
+        )
+
+
+def _over_draws(values: Scores) -> Estimate:
+    """Return the mean over draws of labels, and between which 95 % of them lie."""
+    return interval(values.mean(), values)
+
+
+def _macro_f1(truth: Indices, predicted: Indices, count: int) -> float:
+    return float(macro_f1(confusion(truth, predicted, count)))
+
+
+def _flips(before: Indices, after: Indices) -> float:
+    return float((before != after).mean())
