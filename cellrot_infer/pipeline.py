@@ -1,0 +1,136 @@
+"""Frames into a report: composes the steps, computes nothing itself."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellrot_infer.classify import Classifier
+from cellrot_infer.decision import decide
+from cellrot_infer.errors import FrameError
+from cellrot_infer.frames import read_frame
+from cellrot_infer.patches import cut_patches
+from cellrot_infer.provenance import Pairs, provenance
+from cellrot_infer.segment import segment
+from cellrot_infer.types import (
+    Cell,
+    Failure,
+    Finding,
+    Frame,
+    FrameRecord,
+    Patches,
+    Predictions,
+    Report,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """What was found in one frame; `patches` (N, 256, 256, 3) go with `findings`."""
+
+    frame: Frame
+    record: FrameRecord
+    findings: tuple[Finding, ...]
+    patches: Patches
+
+
+def read_frames(
+    paths: Iterable[Path], *, pixel_size_um: float | None = None, fallback_um: float
+) -> Iterator[Frame | Failure]:
+    """Read each image file; one that cannot be read gives a Failure in its place."""
+    for path in paths:
+        try:
+            yield read_frame(path, pixel_size_um=pixel_size_um, fallback_um=fallback_um)
+        except FrameError as error:
+            yield Failure(str(path), str(error))
+
+
+def analyze(
+    frames: Iterable[Frame | Failure],
+    classifier: Classifier,
+    *,
+    name: str = "slide",
+    settings: Pairs = (),
+) -> Report:
+    """Return the report on `frames`, which are one slide.
+
+    Frames are taken one at a time, so that memory does not grow with their number.
+    """
+    results = analyze_frames(frames, classifier)
+    return compose_report(results, classifier, name=name, settings=settings)
+
+
+def analyze_frames(
+    frames: Iterable[Frame | Failure], classifier: Classifier
+) -> Iterator[FrameResult | Failure]:
+    """Analyze each frame as it comes; failures pass through."""
+    for frame in frames:
+        yield frame if isinstance(frame, Failure) else analyze_frame(frame, classifier)
+
+
+def analyze_frame(frame: Frame, classifier: Classifier) -> FrameResult:
+    """Find the cells of `frame` and classify them."""
+    cells = segment(frame)
+    patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
+    predictions = classifier.classify(patches)
+    findings = _findings(frame.name, cells, predictions, classifier)
+    return FrameResult(frame, _record(frame), findings, patches)
+
+
+def compose_report(
+    results: Iterable[FrameResult | Failure],
+    classifier: Classifier,
+    *,
+    name: str,
+    settings: Pairs = (),
+) -> Report:
+    """Return the report of `results`; keeps none of their pixels."""
+    records: list[FrameRecord] = []
+    findings: list[Finding] = []
+    failures: list[Failure] = []
+    for result in results:
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            records.append(result.record)
+            findings += result.findings
+    return Report(
+        name,
+        provenance(classifier, settings),
+        tuple(records),
+        tuple(findings),
+        tuple(failures),
+    )
+
+
+def _findings(
+    frame: str, cells: Sequence[Cell], predictions: Predictions, classifier: Classifier
+) -> tuple[Finding, ...]:
+    orientations = [None] * len(cells)
+    if predictions.orientation_rad is not None:
+        orientations = predictions.orientation_rad.tolist()
+    verdicts = decide(predictions, classifier.card)
+    columns = zip(
+        cells, verdicts, predictions.novelty.tolist(), orientations, strict=True
+    )
+    return tuple(
+        Finding(
+            frame=frame,
+            number=number,
+            cell=cell,
+            label=verdict.label,
+            probability=verdict.probability,
+            runner_up=verdict.runner_up,
+            runner_up_probability=verdict.runner_up_probability,
+            decision=verdict.decision,
+            novelty=novelty,
+            orientation_rad=orientation,
+        )
+        for number, (cell, verdict, novelty, orientation) in enumerate(columns, start=1)
+    )
+
+
+def _record(frame: Frame) -> FrameRecord:
+    height, width = frame.pixels.shape[:2]
+    return FrameRecord(
+        frame.name, frame.sha256, width, height, frame.pixel_size, frame.warnings
+    )

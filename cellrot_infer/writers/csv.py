@@ -1,0 +1,84 @@
+"""A report as two tables: a line a cell, and the differential count.
+
+UTF-8, one header line, `.` as decimal point. Columns may be added at the end, never
+renamed.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from cellrot_infer.differential import differential
+from cellrot_infer.types import Finding, Report
+
+CELL_COLUMNS = (
+    "frame",
+    "cell",
+    "x_px",
+    "y_px",
+    "width_px",
+    "height_px",
+    "area_um2",
+    "nucleus_area_um2",
+    "label",
+    "probability",
+    "runner_up",
+    "runner_up_probability",
+    "decision",
+)
+DIFFERENTIAL_COLUMNS = ("label", "count", "percent", "ci_low", "ci_high")
+# What a spreadsheet takes for the start of a formula, also in full width.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+def cells_csv(report: Report) -> str:
+    """Return a line a cell; areas in square micrometres, boxes in pixels."""
+    return _table(CELL_COLUMNS, map(_cell_row, report.findings))
+
+
+def differential_csv(report: Report) -> str:
+    """Return a line a class; percentages are of all cells found."""
+    shares = differential(report.findings, report.provenance.class_names)
+    rows = (
+        (
+            plain(share.label),
+            share.count,
+            f"{share.percent:.2f}",
+            f"{share.ci_low:.2f}",
+            f"{share.ci_high:.2f}",
+        )
+        for share in shares
+    )
+    return _table(DIFFERENTIAL_COLUMNS, rows)
+
+
+def plain(text: str) -> str:
+    """Return `text` so that no spreadsheet runs it as a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+
+
+def _cell_row(finding: Finding) -> tuple[object, ...]:
+    box = finding.cell.box
+    return (
+        plain(finding.frame),
+        finding.number,
+        box.x_px,
+        box.y_px,
+        box.width_px,
+        box.height_px,
+        f"{finding.cell.area_um2:.2f}",
+        f"{finding.cell.nucleus_area_um2:.2f}",
+        plain(finding.label),
+        f"{finding.probability:.4f}",
+        plain(finding.runner_up),
+        f"{finding.runner_up_probability:.4f}",
+        finding.decision,
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
