@@ -98,6 +98,40 @@ def fit(
             fitting.fit(chosen, root=out, name=name, show=show)
 
 
+@app.command()
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder (default: the newest in runs/).")
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File (default: models/NAME.onnx).")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name (default: the encoder's).")] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Patch set (default: that of the run).")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of the model.")] = "not stated",
+    credit: Annotated[str, typer.Option(help="Whose data it learned from.")] = "",
+) -> None:
+    """Write a trained run as one ONNX file that inference needs nothing else for."""
+    from cellrot_infer.files import make_folder, write_bytes
+    from cellrot_train import export as exporting
+    from cellrot_train.data import load_patch_set
+    from cellrot_train.run import load_run, newest_run
+
+    trained = load_run(run or newest_run(Path("runs")))
+    patch_set = load_patch_set(data or Path(trained.data["path"]), trained.class_names)
+    terms = exporting.Terms(name or trained.config.model, licence, credit)
+    path = out or Path("models") / f"{terms.name}.onnx"
+    with Console(stderr=True).status("") as status:
+        model, card = exporting.export(trained, patch_set, terms, status.update)
+    make_folder(path.parent)
+    write_bytes(path, model)
+    typer.echo("\n".join(exporting.summary(card)))
+    typer.echo(f"{path}: {len(model) / 1e6:.1f} MB; try `cellrot-infer slide`")
+
+
 def main() -> None:
     """Run the command; a user's error is one line on stderr and exit status 1."""
     try:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from cellrot_infer.types import PATCH_SIDE_PX
 from cellrot_train.encoders.base import AutoEncoder
 from cellrot_train.intake import Intake
+from cellrot_train.layers.folding import folded
 from cellrot_train.novelty import Novelty
 
 
@@ -28,7 +29,7 @@ class Shrink(nn.Module):
         self.register_buffer("mix", mix, persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        count, side, step = len(patches), self.side_px, self.step
+        count, side, step = patches.shape[0], self.side_px, self.step
         rows = patches.float().reshape(count, side, step, 3 * PATCH_SIDE_PX).sum(dim=2)
         pixels = rows.reshape(count, side * side, 3 * step) @ self.mix
         return pixels.transpose(1, 2).reshape(count, 3, side, side)
@@ -51,7 +52,7 @@ class Deployed(nn.Module):
     ) -> None:
         super().__init__()
         self.shrink, self.intake = Shrink(side_px), Intake(side_px)
-        self.encoder, self.novelty = encoder, novelty
+        self.encoder, self.novelty = folded(encoder), novelty
         self.head = nn.Linear(head.in_features, head.out_features)
         with torch.no_grad():  # the temperature costs nothing inside the weights
             self.head.weight.copy_(head.weight / temperature)

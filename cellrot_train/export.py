@@ -6,8 +6,9 @@ Nothing is written unless every step holds.
 
 import base64
 import io
+import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -54,17 +55,24 @@ class Terms:
 
 
 def export(
-    run: TrainedRun, patch_set: PatchSet, terms: Terms
+    run: TrainedRun,
+    patch_set: PatchSet,
+    terms: Terms,
+    note: Callable[[str], None] = lambda _: None,
 ) -> tuple[bytes, ModelCard]:
-    """Return the sealed ONNX file of `run` and its card.
+    """Return the sealed ONNX file of `run` and its card; `note` hears each step.
 
     Raises ExportError where ONNX Runtime and torch disagree on real patches.
     """
+    note("calibrating on the validation cells")
     deployment = deploy(run, patch_set)
+    note("writing the graph")
     model = to_onnx(deployment.network)
     session = open_session(model)
+    note("comparing ONNX Runtime with torch")
     cells = _full_size(patch_set, _spread_out(patch_set, CERTIFIED_CELLS))
     check_parity(session, deployment.network, cells)
+    note("measuring the file")
     card = ModelCard(
         name=terms.name,
         encoder=run.config.model,
@@ -85,9 +93,28 @@ def export(
     return seal(model, card)
 
 
+def summary(card: ModelCard) -> Iterator[str]:
+    """Yield what the card promises, a line each."""
+    for split, figures in card.metrics.items():
+        value, low, high = figures["macro_f1"]
+        calibration = figures["expected_calibration_error"]
+        yield (
+            f"{split}: macro-F1 {value:.3f} ({low:.3f} to {high:.3f}), "
+            f"calibration error {calibration:.3f}, {figures['cells']} cells"
+        )
+    certificate = card.certificate
+    yield (
+        f"quarter turns change a probability by at most "
+        f"{certificate['quarter_turn_max_abs']:.1g}; other angles change "
+        f"{100 * np.mean(certificate['flips']):.1f} % of the classes, the embedding by "
+        f"{np.mean(certificate['spread']):.3f} of the distance between cells"
+    )
+
+
 def to_onnx(network: Deployed) -> bytes:
     """Return the ONNX bytes of `network`: plain operators, any batch size."""
     example = torch.zeros(2, PATCH_SIDE_PX, PATCH_SIDE_PX, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter's, about itself
         count = len(network(example))
