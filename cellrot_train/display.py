@@ -4,12 +4,37 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cellrot_train.loop import Step
-from cellrot_train.training import Display
+
+
+class Display(Protocol):
+    """Hears what happens during a training."""
+
+    def note(self, text: str) -> None:
+        """Hear something worth a line."""
+
+    def started(self, steps: int, done: int, batch_size: int) -> None:
+        """Hear how many steps there are, how many are done, and of how many patches."""
+
+    def step(self, step: Step) -> None:
+        """Hear of one step."""
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Hear of one epoch, a row of history.csv."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def note(self, text: str) -> None: ...
+    def started(self, steps: int, done: int, batch_size: int) -> None: ...
+    def step(self, step: Step) -> None: ...
+    def epoch(self, row: Mapping[str, float]) -> None: ...
 
 
 class Lines:

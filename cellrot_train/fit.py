@@ -15,12 +15,13 @@ from cellrot_train.data import (
     load_patch_set,
     with_unlabelled,
 )
+from cellrot_train.display import Display, Silent
 from cellrot_train.objectives import parse_objective
 from cellrot_train.pixels import Pixels, load_pixels
 from cellrot_train.processes import choose_device, in_turn, joined, reproducible
 from cellrot_train.run import DATA, METRICS, Run, load_run
 from cellrot_train.sampling import Share
-from cellrot_train.training import Display, Silent, Training
+from cellrot_train.training import Training
 
 SAMPLES = Path(__file__).parent.parent / "tests" / "data" / "patches"
 
@@ -49,9 +50,7 @@ def fit(
         training = Training(
             run, config, pixels.on(device, config.memory_gb), device, share
         )
-        if config.init:
-            training.start_from(_initial(config))
-        training.prepare()
+        training.start(_initial(config) if config.init else None)
         training.finish(show)
         show.note(f"{run.folder}: trained; `cellrot-train export` makes it a model")
     return run

@@ -19,6 +19,7 @@ from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.intake import Intake
 
 UNLABELLED = -1
+SURE = 0.8  # probability from which on a prediction teaches
 PRESETS = {"joint": "supervised+contrastive"}
 
 
@@ -59,7 +60,7 @@ class Learner(nn.Module):
         self.encoder = encoder
         self.classifier = Classifier(encoder.feature_size, class_count)
         self.projector: nn.Module | None = None
-        if self.weights.keys() & COMPARING:
+        if self.weights.keys() & PROJECTING:
             self.projector = _projector(encoder.embedding_size, config.projection_size)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -154,6 +155,26 @@ def variance(learner: Learner, sight: Sight) -> Tensor:
     return distance + sum(_collapse(z) + _redundancy(z) / 25 for z in (first, second))
 
 
+def masked(learner: Learner, sight: Sight) -> Tensor:
+    """Return the reconstruction error of images of which two discs were hidden."""
+    hidden = sight.images
+    for chance in (sight.batch.chance[:, :3], sight.batch.chance[:, 3:6]):
+        centre, radius = chance[:, :2] - 0.5, 0.15 + 0.2 * chance[:, 2:]
+        hidden = hidden - crop(hidden, torch.cat([centre, radius], dim=1))
+    return _disc_error(learner, learner.encoder(hidden), sight.images)
+
+
+def consistency(learner: Learner, sight: Sight) -> Tensor:
+    """Return the cross-entropy of each view against what the other is sure of.
+
+    Sohn et al., FixMatch, NeurIPS 2020, with two views of the same strength.
+    """
+    logits = learner.classifier(sight.encoding.features).float()
+    sure, believed = logits.detach().softmax(dim=1).max(dim=1)
+    other = logits.roll(len(logits) // 2, dims=0)
+    return (F.cross_entropy(other, believed, reduction="none") * (sure > SURE)).mean()
+
+
 def orientation(learner: Learner, sight: Sight) -> Tensor:
     """Return how badly the predicted angle follows a known turn of the image.
 
@@ -187,10 +208,13 @@ def turn_vector(vector: Tensor, angle_rad: Tensor) -> Tensor:
     return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
 
 
-COMPARING = {"contrastive", "variance"}  # terms that need two views
+PROJECTING = {"contrastive", "variance"}
+COMPARING = PROJECTING | {"consistency"}  # terms that need two views
 TERMS: dict[str, Term] = {
     "reconstruction": reconstruction,
     "supervised": supervised,
+    "consistency": consistency,
+    "masked": masked,
     "contrastive": contrastive,
     "variance": variance,
     "orientation": orientation,

@@ -83,20 +83,21 @@ def generator(
 def draws(labels: Tensor, train: Tensor, config: Config) -> Tensor:
     """Return how often each patch is drawn in an epoch, (N,), by label and settings.
 
-    `train` (N,) marks the patches that may be drawn at all.
+    `labels` (N,), -1 where unknown; `train` are the rows that may be drawn at all.
     """
-    labelled = train & (labels != UNLABELLED)
-    weights = train.double()
+    weights = torch.zeros(len(labels), dtype=torch.float64)
+    weights[train] = 1
+    labelled = (weights > 0) & (labels != UNLABELLED)
     counts = torch.bincount(labels[labelled]).double().clamp(min=1)
     weights[labelled] = counts[labels[labelled]] ** -config.balance
-    few, all_of_them = labelled.sum(), train.sum()
+    few, total = labelled.sum(), len(train)
     weights[labelled] *= few / weights[labelled].sum()
     if parse_objective(config.objective).keys() == {"supervised"}:
         return weights * labelled
-    if config.labelled_share and 0 < few < all_of_them:
-        others = train & ~labelled
-        weights[labelled] *= config.labelled_share * all_of_them / few
-        weights[others] *= (1 - config.labelled_share) * all_of_them / others.sum()
+    if config.labelled_share and 0 < few < total:
+        others = (weights > 0) & ~labelled
+        weights[labelled] *= config.labelled_share * total / few
+        weights[others] *= (1 - config.labelled_share) * total / others.sum()
     return weights
 
 

@@ -1,66 +1,34 @@
-"""A training on its way: what a checkpoint holds, the data, and the turn of epochs."""
+"""A training on its way: what a checkpoint holds, and the turn of steps and epochs."""
 
 import copy
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cellrot_infer.errors import CellrotError, OutputError
 from cellrot_train import checkpoint
 from cellrot_train.classifier import fit_classifier
 from cellrot_train.config import Config
-from cellrot_train.loop import (
-    Step,
-    average,
-    build_optimizer,
-    build_scaler,
-    cosine,
-    train,
-)
-from cellrot_train.objectives import UNLABELLED, Learner, freeze_unused
+from cellrot_train.display import Display
+from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, train
+from cellrot_train.objectives import Learner, freeze_unused
 from cellrot_train.pixels import Pixels
 from cellrot_train.processes import arithmetic
 from cellrot_train.run import BEST, LAST, METRICS, Run, load_weights, new_encoder
 from cellrot_train.sampling import Feed, Plan, Share, draws
-from cellrot_train.validation import Scores, features_of, objective_loss, score
-
-Row = dict[str, float]
+from cellrot_train.tensorboard import log
+from cellrot_train.validation import Row, Validation, features_of, figures, rows_of
 
 
 class InterruptedRunError(CellrotError):
     """The user stopped the training."""
 
-    exit_status = 130
-
-
-class Display(Protocol):
-    """Hears what happens during a training."""
-
-    def note(self, text: str) -> None:
-        """Hear something worth a line."""
-
-    def started(self, steps: int, done: int, batch_size: int) -> None:
-        """Hear how many steps there are, how many are done, and of how many patches."""
-
-    def step(self, step: Step) -> None:
-        """Hear of one step."""
-
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """Hear of one epoch, a row of history.csv."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def note(self, text: str) -> None: ...
-    def started(self, steps: int, done: int, batch_size: int) -> None: ...
-    def step(self, step: Step) -> None: ...
-    def epoch(self, row: Mapping[str, float]) -> None: ...
+    exit_status = 130  # as a shell says of Ctrl-C
 
 
 @dataclass
@@ -89,36 +57,37 @@ class Training:
         share: Share,
     ) -> None:
         torch.manual_seed(config.seed)
-        self.run, self.config, self.pixels = run, config, pixels
-        self.device, self.share, self.progress = device, share, Progress()
-        self.labels = torch.from_numpy(pixels.patch_set.labels)
-        self.feed = self._feed(self._marks("train"), share)
-        classes = len(pixels.patch_set.class_names)
-        self.learner = Learner(new_encoder(config), classes, config)
+        patch_set, images = pixels.patch_set, pixels.images
+        self.run, self.config, self.share = run, config, share
+        self.patch_set, self.images = patch_set, images
+        self.labels = torch.from_numpy(patch_set.labels)
+        self.progress = Progress()
+        weights = draws(self.labels, rows_of(patch_set, "train"), config)
+        self.plan = Plan(weights, config.batch_size, config.seed, share.world)
+        self.feed = Feed(images, self.labels, self.plan, config, device, share)
+        self.validation = Validation(patch_set, images, config, device)
+        self.learner = Learner(new_encoder(config), len(patch_set.class_names), config)
         self.learner.precision = arithmetic(config.precision, device)
         self.learner.to(device)
         freeze_unused(self.learner, next(self.feed.batches(0, 1)))
         self.mean = copy.deepcopy(self.learner)
-        self.optimizer = build_optimizer(
-            self.learner, config.learning_rate, config.weight_decay
-        )
+        rate, decay = config.learning_rate, config.weight_decay
+        self.optimizer = build_optimizer(self.learner, rate, decay)
         self.scaler = build_scaler(self.learner.precision, device)
 
-    def start_from(self, encoder: nn.Module) -> None:
-        """Take the weights of a trained encoder."""
-        load_weights(self.learner.encoder, encoder.state_dict(), self.run.folder)
-
-    def prepare(self) -> None:
-        """Bring the classifier to the scale of the encoder's features."""
-        rows = self.feed.plan.rows(0)
-        features = features_of(self.learner, self.pixels.images, rows)
+    def start(self, encoder: nn.Module | None = None) -> None:
+        """Begin at random weights, or at those of a trained encoder."""
+        if encoder is not None:
+            source = Path(self.config.init)
+            load_weights(self.learner.encoder, encoder.state_dict(), source)
+        features = features_of(self.learner, self.images, self.plan.rows(0))
         self.learner.classifier.standardise(features)
         self.mean.load_state_dict(self.learner.state_dict())
 
     def resume(self) -> None:
         """Go on from the last checkpoint of the run."""
         path = self.run.folder / LAST
-        state = checkpoint.load(path, self.device)
+        state = checkpoint.load(path, self.feed.device)
         load_weights(self.learner, state["learner"], path)
         load_weights(self.mean, state["mean"], path)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -141,36 +110,35 @@ class Training:
     @property
     def steps(self) -> int:
         """How many steps the training has."""
-        plan = self.feed.plan
-        seen = plan.steps_per_epoch * plan.batch_size
+        seen = self.plan.steps_per_epoch * self.plan.batch_size
         usual = min(60, max(20, 200_000 // seen))  # some minutes on two cores
-        return plan.steps_per_epoch * (self.config.epochs or usual)
+        return self.plan.steps_per_epoch * (self.config.epochs or usual)
 
     def finish(self, show: Display) -> None:
         """Train to the end and leave the run complete."""
+        show.started(self.steps, self.progress.done, self.plan.batch_size)
         try:
             self._train(show)
             if not self.share.rank:
                 self._conclude()
         except KeyboardInterrupt:
-            raise InterruptedRunError(f"stopped at step {self._last_words()}") from None
+            raise InterruptedRunError(self._last_words("stopped")) from None
         except OutputError as error:
-            words = self._last_words()
-            raise OutputError(f"{error}; stopped at step {words}") from None
+            raise OutputError(self._last_words(f"{error}; stopped")) from None
 
     def _train(self, show: Display) -> None:
-        config, progress, plan = self.config, self.progress, self.feed.plan
-        show.started(self.steps, progress.done, plan.batch_size)
+        config, progress, per_epoch = (
+            self.config,
+            self.progress,
+            self.plan.steps_per_epoch,
+        )
+        warmup = round(config.warmup_epochs * per_epoch)
         saved = time.monotonic()
         for step in train(
             self._parallel(),
             self.optimizer,
             self.feed.batches(progress.done, self.steps),
-            rate=cosine(
-                config.learning_rate,
-                round(config.warmup_epochs * plan.steps_per_epoch),
-                self.steps,
-            ),
+            rate=cosine(config.learning_rate, warmup, self.steps),
             max_grad_norm=config.max_grad_norm,
             scaler=self.scaler,
         ):
@@ -178,7 +146,7 @@ class Training:
             progress.losses.append(step.loss)
             progress.done = step.index + 1
             show.step(step)
-            ended = progress.done % plan.steps_per_epoch == 0
+            ended = progress.done % per_epoch == 0
             if ended:
                 self._end_epoch(show)
             if ended or time.monotonic() - saved >= 60 * config.save_minutes:
@@ -196,36 +164,19 @@ class Training:
 
     def _end_epoch(self, show: Display) -> None:
         progress = self.progress
-        epoch = progress.done // self.feed.plan.steps_per_epoch
+        epoch = progress.done // self.plan.steps_per_epoch
         row: Row = {"epoch": epoch, "loss": sum(progress.losses) / len(progress.losses)}
         progress.losses.clear()
-        if not self.share.rank:
-            row |= self._validate()
-            quality = self._quality(row)
-            if quality >= progress.best:
-                progress.best = quality
-                self._save_best()
+        if self.share.rank:
+            return
+        row |= self.validation.row(self.mean)
+        quality = self._quality(row)
+        if quality >= progress.best:
+            progress.best = quality
+            self._save_best(epoch)
         progress.history.append(row)
+        log(self.run.folder, row)
         show.epoch(row)
-
-    def _validate(self) -> Row:
-        """Return the figures of the averaged weights on the validation split."""
-        row: Row = {}
-        if "supervised" not in self.learner.weights and self._marks("val").any():
-            row["val_loss"] = objective_loss(self.mean, self._val_feed())
-        if scores := self.val_scores():
-            row |= {"val_macro_f1": scores.macro_f1, "val_accuracy": scores.accuracy}
-        return row
-
-    def val_scores(self) -> Scores | None:
-        """Return the figures of the averaged weights' classifier, if val has labels."""
-        rows = self._labelled("val")
-        if not len(rows):
-            return None
-        features = features_of(self.mean, self.pixels.images, rows)
-        with torch.no_grad():
-            logits = self.mean.classifier(features).cpu()
-        return score(logits, self.labels[rows])
 
     def _quality(self, row: Row) -> float:
         """Return what the best epoch has most of; labels count where they train."""
@@ -238,35 +189,25 @@ class Training:
     def _conclude(self) -> None:
         """Give the run its final classifier and figures."""
         path = self.run.folder / BEST
-        state = checkpoint.load(path, self.device)
+        state = checkpoint.load(path, self.feed.device)
         load_weights(self.mean, state["learner"], path)
-        rows = self._labelled("train")
+        rows = rows_of(self.patch_set, "train", labelled=True)
         if "supervised" not in self.learner.weights and len(rows):
-            features = features_of(self.mean, self.pixels.images, rows)
-            labels = self.labels[rows].to(self.device)
-            classes = len(self.pixels.patch_set.class_names)
+            features = features_of(self.mean, self.images, rows)
+            labels = self.labels[rows].to(features.device)
+            classes = len(self.patch_set.class_names)
             self.mean.classifier = fit_classifier(features, labels, classes)
-            self._save_best()
-        self.run.write_json(METRICS, self._metrics(state["epoch"]))
-
-    def _metrics(self, epoch: int) -> dict[str, Any]:
-        epochs = len(self.progress.history)
-        metrics: dict[str, Any] = {"epochs": epochs, "epoch": epoch}
-        if scores := self.val_scores():
-            metrics["val"] = {
-                "macro_f1": scores.macro_f1,
-                "accuracy": scores.accuracy,
-                "confusion": scores.confusion.tolist(),
-            }
-        return metrics
+            self._save_best(state["epoch"])
+        counts = self.validation.confusion(self.mean)
+        scores = {} if counts is None else figures(counts)
+        self.run.write_json(METRICS, {"epoch": state["epoch"], **scores})
 
     def _save(self) -> None:
         if not self.share.rank:
             checkpoint.save(self.run.folder / LAST, self.state())
             self.run.write_history(self.progress.history)
 
-    def _save_best(self) -> None:
-        epoch = self.progress.done // self.feed.plan.steps_per_epoch
+    def _save_best(self, epoch: int) -> None:
         state = {
             "epoch": epoch,
             "learner": self.mean.state_dict(),
@@ -275,33 +216,11 @@ class Training:
         }
         checkpoint.save(self.run.folder / BEST, state)
 
-    def _last_words(self) -> str:
-        folder = self.run.folder
+    def _last_words(self, reason: str) -> str:
+        folder, done = self.run.folder, self.progress.done
         if not (folder / LAST).exists():
-            return f"{self.progress.done}, before the first checkpoint of {folder}"
+            return f"{reason} at step {done}, before the first checkpoint of {folder}"
         return (
-            f"{self.progress.done}; {folder / LAST} is kept, go on with "
+            f"{reason} at step {done}; {folder / LAST} is kept, go on with "
             f'`cellrot-train fit --resume "{folder}"`'
         )
-
-    def _marks(self, split: str) -> Tensor:
-        """Return which patches belong to `split`, (N,)."""
-        marks = torch.zeros(len(self.labels), dtype=torch.bool)
-        marks[torch.from_numpy(self.pixels.patch_set.indices(split))] = True
-        return marks
-
-    def _labelled(self, split: str) -> Tensor:
-        return (self._marks(split) & (self.labels != UNLABELLED)).nonzero().flatten()
-
-    def _feed(self, train: Tensor, share: Share) -> Feed:
-        weights = draws(self.labels, train, self.config)
-        plan = Plan(weights, self.config.batch_size, self.config.seed, share.world)
-        return Feed(
-            self.pixels.images, self.labels, plan, self.config, self.device, share
-        )
-
-    def _val_feed(self) -> Feed:
-        """Return a feed of the validation patches, without their labels."""
-        marks, labels = self._marks("val"), torch.full_like(self.labels, UNLABELLED)
-        plan = Plan(marks.double(), self.config.batch_size, self.config.seed)
-        return Feed(self.pixels.images, labels, plan, self.config, self.device)

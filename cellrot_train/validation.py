@@ -1,22 +1,19 @@
 """How good the weights are that training has reached: on patches it never saw."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cellrot_train.objectives import Learner
-from cellrot_train.sampling import Feed
+from cellrot_train.config import Config
+from cellrot_train.data import PatchSet
+from cellrot_train.metrics import Counts, accuracy, confusion, macro_f1
+from cellrot_train.objectives import UNLABELLED, Learner
+from cellrot_train.sampling import Feed, Plan
 
 BATCH = 256
 
-
-class Scores(NamedTuple):
-    """Figures of a split; `confusion` (K, K) counts true class by predicted class."""
-
-    macro_f1: float
-    accuracy: float
-    confusion: Tensor
+Row = dict[str, float]
 
 
 @torch.no_grad()
@@ -31,23 +28,57 @@ def features_of(learner: Learner, images: Tensor, rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def objective_loss(learner: Learner, feed: Feed) -> float:
-    """Return the mean objective over the first epoch of `feed`: always the same."""
-    learner.eval()
-    batches = feed.batches(0, feed.plan.steps_per_epoch)
-    losses = [learner(batch)["loss"].item() for batch in batches]
-    return sum(losses) / len(losses)
+def rows_of(patch_set: PatchSet, split: str, *, labelled: bool = False) -> Tensor:
+    """Return the positions of the (labelled) patches of `split`, (M,)."""
+    rows = patch_set.indices(split)
+    return torch.from_numpy(rows[patch_set.labels[rows] >= 0] if labelled else rows)
 
 
-def score(logits: Tensor, labels: Tensor) -> Scores:
-    """Return the figures of logits (N, K) against labels (N,)."""
-    count = logits.shape[1]
-    pairs = labels * count + logits.argmax(dim=1)
-    confusion = torch.bincount(pairs, minlength=count * count).reshape(count, count)
-    hits, seen = confusion.diagonal(), confusion.sum(dim=1)
-    f1 = 2 * hits / (seen + confusion.sum(dim=0)).clamp(min=1)
-    present = seen > 0  # a class that the split lacks says nothing
-    return Scores(
-        f1[present].mean().item(), (hits.sum() / len(labels)).item(), confusion
-    )
+def figures(counts: Counts) -> Row:
+    """Return what history.csv keeps of a confusion matrix (K, K)."""
+    return {
+        "val_macro_f1": float(macro_f1(counts)),
+        "val_accuracy": float(accuracy(counts)),
+    }
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Judges a learner on the validation split: `images` are those of the whole set."""
+
+    patch_set: PatchSet
+    images: Tensor
+    config: Config
+    device: torch.device
+
+    def row(self, learner: Learner) -> Row:
+        """Return the figures of an epoch: of the labels, or of the objective."""
+        counts = self.confusion(learner)
+        row = {} if counts is None else figures(counts)
+        if "supervised" not in learner.weights and len(rows_of(self.patch_set, "val")):
+            row["val_loss"] = self.loss(learner)
+        return row
+
+    def confusion(self, learner: Learner) -> Counts | None:
+        """Return what the classifier makes of the labelled part, if there is one."""
+        rows = rows_of(self.patch_set, "val", labelled=True)
+        if not len(rows):
+            return None
+        features = features_of(learner, self.images, rows)
+        with torch.no_grad():
+            predicted = learner.classifier(features).argmax(dim=1).cpu()
+        truth = self.patch_set.labels[rows.numpy()]
+        return confusion(truth, predicted.numpy(), len(self.patch_set.class_names))
+
+    @torch.no_grad()
+    def loss(self, learner: Learner) -> float:
+        """Return the mean objective, without labels, of views that never change."""
+        marks = torch.zeros(len(self.images))
+        marks[rows_of(self.patch_set, "val")] = 1
+        plan = Plan(marks, self.config.batch_size, self.config.seed)
+        unknown = torch.full((len(marks),), UNLABELLED)
+        feed = Feed(self.images, unknown, plan, self.config, self.device)
+        learner.eval()
+        batches = feed.batches(0, plan.steps_per_epoch)
+        losses = [learner(batch)["loss"].item() for batch in batches]
+        return sum(losses) / len(losses)
