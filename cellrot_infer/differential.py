@@ -1,44 +1,55 @@
 """Findings into a differential count: how many cells of each class, and how sure."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cellrot_infer.intervals import wilson
-from cellrot_infer.types import Finding
+from cellrot_infer.types import Finding, Report
 
 UNDECIDED = ("uncertain", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A row of the differential; percentages are of all cells found, in [0, 100].
+    """A row of the differential; percentages are of all cells counted, in [0, 100].
 
-    `ci_low` and `ci_high` are Wilson's 95 % interval of `percent`.
+    `ci_low` and `ci_high` are Wilson's 95 % interval of `percent`. All three are None
+    where the class is not in the denominator: platelets, for example.
     """
 
     label: str
     count: int
-    percent: float
-    ci_low: float
-    ci_high: float
+    percent: float | None
+    ci_low: float | None
+    ci_high: float | None
 
 
-def differential(
-    findings: Sequence[Finding], class_names: Sequence[str]
-) -> tuple[Share, ...]:
-    """Return a row a class, then `uncertain` and `unknown`.
+def differential(report: Report) -> tuple[Share, ...]:
+    """Return a row a class of the model, then `uncertain` and `unknown`.
 
     A class without cells has its row too: none in 100 cells still leaves up to 3.7 %.
-    Labels that only a reviewer gave follow the model's classes.
+    Labels that only a reviewer gave follow the model's classes. What the laboratory's
+    scheme excludes is counted but is no part of any percentage.
     """
-    counts = Counter(map(row_label, findings))
-    named = sorted(counts.keys() - {*class_names, *UNDECIDED})
-    total = len(findings)
+    counts = row_counts(report)
+    classes = report.provenance.class_names
+    named = sorted(counts.keys() - {*classes, *UNDECIDED})
+    total = denominator(report)
     return tuple(
-        _share(label, counts[label], total)
-        for label in (*class_names, *named, *UNDECIDED)
+        _share(label, counts[label], total, label not in report.scheme.excluded)
+        for label in (*classes, *named, *UNDECIDED)
     )
+
+
+def row_counts(report: Report) -> Counter[str]:
+    """Return the number of cells of each row."""
+    return Counter(map(row_label, report.findings))
+
+
+def denominator(report: Report) -> int:
+    """Return how many cells the percentages are of."""
+    excluded = report.scheme.excluded
+    return sum(row_label(finding) not in excluded for finding in report.findings)
 
 
 def row_label(finding: Finding) -> str:
@@ -46,7 +57,9 @@ def row_label(finding: Finding) -> str:
     return finding.label if finding.decision == "accepted" else finding.decision
 
 
-def _share(label: str, count: int, total: int) -> Share:
+def _share(label: str, count: int, total: int, counted: bool) -> Share:
+    if not counted:
+        return Share(label, count, None, None, None)
     low, high = wilson(count, total)
     percent = 100 * count / total if total else 0.0
     return Share(label, count, percent, 100 * low, 100 * high)

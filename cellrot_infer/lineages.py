@@ -10,31 +10,9 @@ from typing import Any
 
 from cellrot_infer.errors import ReportError
 from cellrot_infer.intervals import wilson
+from cellrot_infer.types import Lineage, RatioRule, Scheme
 
 DEFAULT = Path(__file__).with_name("lineages.toml")
-
-
-@dataclass(frozen=True, slots=True)
-class RatioRule:
-    """A ratio by name; both sides are classes, lineages already written out."""
-
-    name: str
-    above: tuple[str, ...]
-    below: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """What is counted and how it is grouped; `excluded` is in no denominator."""
-
-    excluded: frozenset[str]
-    lineages: Mapping[str, tuple[str, ...]]
-    ratios: tuple[RatioRule, ...]
-
-    def lineage_of(self, label: str) -> str:
-        """Return the lineage of the class `label`, `other` where it has none."""
-        hits = (name for name, classes in self.lineages.items() if label in classes)
-        return next(hits, "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +51,15 @@ def lineage_counts(counts: Mapping[str, int], scheme: Scheme) -> dict[str, int]:
     found: Counter[str] = Counter()
     for label, count in counts.items():
         if label not in scheme.excluded:
-            found[scheme.lineage_of(label)] += count
-    return {name: found[name] for name in (*scheme.lineages, "other") if found[name]}
+            found[lineage_of(label, scheme)] += count
+    order = (*(lineage.name for lineage in scheme.lineages), "other")
+    return {name: found[name] for name in order if found[name]}
+
+
+def lineage_of(label: str, scheme: Scheme) -> str:
+    """Return the lineage of the class `label`, `other` where it has none."""
+    hits = (entry.name for entry in scheme.lineages if label in entry.classes)
+    return next(hits, "other")
 
 
 def count_ratios(
@@ -122,8 +107,8 @@ def _scheme(values: dict[str, Any]) -> Scheme:
     }
     _check_once(chain(*lineages.values()))
     return Scheme(
-        frozenset(_names(values.get("excluded", []), "'excluded'")),
-        lineages,
+        _names(values.get("excluded", []), "'excluded'"),
+        tuple(Lineage(name, classes) for name, classes in lineages.items()),
         tuple(_rule(name, rule, lineages) for name, rule in tables["ratios"].items()),
     )
 

@@ -8,6 +8,7 @@ from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
 from cellrot_infer.frames import read_frame
+from cellrot_infer.lineages import read_scheme
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.segment import segment
@@ -20,6 +21,7 @@ from cellrot_infer.types import (
     Patches,
     Predictions,
     Report,
+    Scheme,
 )
 
 
@@ -82,8 +84,12 @@ def compose_report(
     *,
     name: str,
     settings: Pairs = (),
+    scheme: Scheme | None = None,
 ) -> Report:
-    """Return the report of `results`; keeps none of their pixels."""
+    """Return the report of `results`; keeps none of their pixels.
+
+    Without a `scheme`, cells are counted by the one that the package brings.
+    """
     records: list[FrameRecord] = []
     findings: list[Finding] = []
     failures: list[Failure] = []
@@ -99,6 +105,7 @@ def compose_report(
         tuple(records),
         tuple(findings),
         tuple(failures),
+        read_scheme() if scheme is None else scheme,
     )
 
 

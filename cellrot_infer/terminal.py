@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cellrot_infer.differential import Share, differential
+from cellrot_infer.differential import Share, denominator, differential
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import differential_csv
 from cellrot_infer.writers.text import shown
@@ -30,10 +30,9 @@ def show_differential(report: Report) -> None:
 
 def differential_table(report: Report) -> Table:
     """Return the differential as a table that reads at 80 columns."""
-    shares = differential(report.findings, report.provenance.class_names)
-    frames, cells = len(report.frames), len(report.findings)
+    shares = differential(report)
     table = Table(
-        title=Text(f"{shown(report.name)}: {cells} cells in {frames} frames"),
+        title=Text(_title(report)),
         box=None,
         title_justify="left",
     )
@@ -42,21 +41,30 @@ def differential_table(report: Report) -> Table:
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
     table.add_column("", min_width=BAR_COLUMNS)
-    widest = max((share.percent for share in shares), default=0.0)
+    widest = max((share.percent or 0.0 for share in shares), default=0.0)
     for share in shares:
         table.add_row(*_row(share, widest))
     return table
 
 
+def _title(report: Report) -> str:
+    cells, frames = len(report.findings), len(report.frames)
+    title = f"{shown(report.name)}: {cells} cells in {frames} frames"
+    counted = denominator(report)
+    return title if counted == cells else f"{title}, percent of {counted} counted"
+
+
 def _row(share: Share, widest: float) -> tuple[Text, ...]:
     style = "dim" if not share.count else ""
-    cells = (
-        shown(share.label),
-        str(share.count),
-        f"{share.percent:.1f}",
-        f"{share.ci_low:.1f} to {share.ci_high:.1f}",
-        bar(share.percent / widest if widest else 0.0),
-    )
+    if share.percent is None:
+        measures = ("", "not counted", "")
+    else:
+        measures = (
+            f"{share.percent:.1f}",
+            f"{share.ci_low:.1f} to {share.ci_high:.1f}",
+            bar(share.percent / widest if widest else 0.0),
+        )
+    cells = (shown(share.label), str(share.count), *measures)
     return tuple(Text(cell, style) for cell in cells)
 
 

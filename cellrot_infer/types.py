@@ -166,6 +166,32 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Lineage:
+    """Classes that stem from one line of cells."""
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RatioRule:
+    """A ratio by name, such as M:E; both sides are classes."""
+
+    name: str
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a laboratory counts; classes in `excluded` are in no denominator."""
+
+    excluded: tuple[str, ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    ratios: tuple[RatioRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
     """A reviewer's word on one cell: `label` stands where `before` stood.
 
@@ -193,4 +219,5 @@ class Report:
     frames: tuple[FrameRecord, ...]
     findings: tuple[Finding, ...]
     failures: tuple[Failure, ...] = ()
+    scheme: Scheme = Scheme()
     corrections: tuple[Correction, ...] = ()

@@ -37,17 +37,19 @@ def cells_csv(report: Report) -> str:
 
 
 def differential_csv(report: Report) -> str:
-    """Return a line a class; percentages are of all cells found."""
-    shares = differential(report.findings, report.provenance.class_names)
+    """Return a line a class; percentages are of all cells counted.
+
+    A class that is not counted, such as platelets, has no percentage.
+    """
     rows = (
         (
             plain(share.label),
             share.count,
-            f"{share.percent:.2f}",
-            f"{share.ci_low:.2f}",
-            f"{share.ci_high:.2f}",
+            _decimals(share.percent),
+            _decimals(share.ci_low),
+            _decimals(share.ci_high),
         )
-        for share in shares
+        for share in differential(report)
     )
     return _table(DIFFERENTIAL_COLUMNS, rows)
 
@@ -74,6 +76,10 @@ def _cell_row(finding: Finding) -> tuple[object, ...]:
         f"{finding.runner_up_probability:.4f}",
         finding.decision,
     )
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from cellrot_infer.differential import row_label
 from cellrot_infer.types import Finding, FrameRecord, Polygon, Report
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
-from cellrot_infer.writers.text import row_of, shown
+from cellrot_infer.writers.text import shown
 
 Ring = list[tuple[int, int]]
 
@@ -60,7 +61,7 @@ def _classification(
     accepted = finding.decision == "accepted"
     # QuPath refuses a class without a name, and one whose name has a line end
     return {
-        "name": shown(row_of(finding)).strip() or "unnamed",
+        "name": shown(row_label(finding)).strip() or "unnamed",
         "color": colours[finding.label] if accepted else UNDECIDED,
     }
 

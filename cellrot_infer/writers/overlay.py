@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from cellrot_infer.differential import row_label
 from cellrot_infer.types import RGB, Box, Finding, Frame, Report
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
-from cellrot_infer.writers.text import row_of, shown
+from cellrot_infer.writers.text import shown
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (38, 38, 38)
@@ -33,7 +34,7 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     text_px = _text_size_px(frame)
     canvas = frame.pixels.copy()
     for finding in findings:
-        _draw_outline(canvas, finding, colours[row_of(finding)], text_px)
+        _draw_outline(canvas, finding, colours[row_label(finding)], text_px)
     _draw_names(canvas, findings, colours, text_px)  # last: no outline crosses a name
     return np.vstack([canvas, _legend(frame, findings, colours, text_px)])
 
@@ -94,7 +95,7 @@ def _draw_names(
     taken: list[Box] = []
     pad = round(text_px * 0.4)
     for finding in findings:
-        colour, text = colours[row_of(finding)], _name(finding)
+        colour, text = colours[row_label(finding)], _name(finding)
         width, height = _text_extent(text, text_px)
         size = width + 2 * pad, height + 2 * pad
         places = list(_name_places(finding.cell.box, size, canvas.shape))
@@ -140,7 +141,7 @@ def _legend(
     text_px: float,
 ) -> RGB:
     """Return the strip under the frame: a swatch and a count a class, a scale bar."""
-    counts = Counter(row_of(finding) for finding in findings)
+    counts = Counter(row_label(finding) for finding in findings)
     rows = [label for label in colours if counts[label]]
     entries = [(colours[label], f"{_ascii(label)} {counts[label]}") for label in rows]
     width_px, line_px = frame.pixels.shape[1], round(text_px * 2.2)

@@ -3,8 +3,6 @@
 import hashlib
 import re
 
-from cellrot_infer.types import Finding
-
 # Control characters, line ends, halves of surrogate pairs, and the marks that turn the
 # direction of what follows: they can hide the true name of a file.
 _UNSHOWABLE = re.compile(
@@ -32,11 +30,6 @@ def file_stem(name: str) -> str:
         return stem
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{stem}_{digest[:8]}"
-
-
-def row_of(finding: Finding) -> str:
-    """Return the row of the differential that `finding` counts in."""
-    return finding.label if finding.decision == "accepted" else finding.decision
 
 
 def _is_reserved(stem: str) -> bool:

@@ -9,10 +9,13 @@ from cellrot_infer.types import (
     Failure,
     Finding,
     FrameRecord,
+    Lineage,
     PixelSize,
     Polygon,
     Provenance,
+    RatioRule,
     Report,
+    Scheme,
 )
 
 HOSTILE = (
@@ -80,6 +83,12 @@ provenances = st.builds(
 corrections = st.builds(
     Correction, texts, st.integers(1, 10_000), texts, texts, texts, texts
 )
+schemes = st.builds(
+    Scheme,
+    excluded=names,
+    lineages=st.lists(st.builds(Lineage, texts, names), max_size=2).map(tuple),
+    ratios=st.lists(st.builds(RatioRule, texts, names, names), max_size=2).map(tuple),
+)
 failures = st.builds(Failure, texts, texts)
 reports = st.builds(
     Report,
@@ -88,5 +97,6 @@ reports = st.builds(
     frames=st.lists(frames, max_size=3).map(tuple),
     findings=st.lists(findings, max_size=4).map(tuple),
     failures=st.lists(failures, max_size=2).map(tuple),
+    scheme=schemes,
     corrections=st.lists(corrections, max_size=2).map(tuple),
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cellrot_infer.lineages import read_scheme
 from cellrot_infer.types import (
     RGB,
     Box,
@@ -75,7 +76,7 @@ def slide(cells: int, *, posed: bool = False) -> Report:
     frames = dict.fromkeys(finding.frame for finding in findings)
     side = COLUMNS * PATCH_PX, ROWS * PATCH_PX
     records = tuple(FrameRecord(name, "ab" * 32, *side, PIXEL_SIZE) for name in frames)
-    return Report("Marrow 17", provenance(), records, findings)
+    return Report("Marrow 17", provenance(), records, findings, scheme=read_scheme())
 
 
 def patch_of(index: int) -> RGB:

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellrot_infer.differential import denominator, differential
 from cellrot_infer.errors import ReportError
 from cellrot_infer.lineages import (
     DEFAULT,
-    Scheme,
     count_ratios,
     lineage_counts,
+    lineage_of,
     read_scheme,
 )
-from tests.infer.slides import class_names
+from cellrot_infer.types import Scheme
+from tests.infer.slides import class_names, slide
 
 SCHEME = read_scheme()
 MARROW = {
@@ -38,8 +40,8 @@ def scheme_of(text: str, tmp_path: Path) -> Scheme:
 
 
 def test_the_default_scheme_knows_every_class_of_the_samples() -> None:
-    homeless = {n for n in class_names() if SCHEME.lineage_of(n) == "other"}
-    assert homeless == {"platelet"} <= SCHEME.excluded
+    homeless = {n for n in class_names() if lineage_of(n, SCHEME) == "other"}
+    assert homeless == {"platelet"} <= {*SCHEME.excluded}
 
 
 def test_lineages_hold_every_counted_cell_once() -> None:
@@ -82,6 +84,17 @@ def test_a_laboratory_counts_blood_without_erythroblasts(tmp_path: Path) -> None
     )
 
     assert "erythroid" not in lineage_counts(MARROW, blood)
+
+
+def test_what_is_excluded_is_counted_and_has_no_share() -> None:
+    report = slide(374)
+    rows = {share.label: share for share in differential(report)}
+    platelets = rows.pop("platelet")
+
+    assert platelets.count > 0
+    assert platelets.percent is None
+    assert denominator(report) + platelets.count == 374
+    assert sum(share.percent or 0 for share in rows.values()) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
