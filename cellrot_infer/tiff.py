@@ -14,11 +14,14 @@ from cellrot_infer.errors import FrameError
 Numbers = tuple[float, ...]
 
 _FORMS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s", 13: "I", 16: "Q"}
-_RATIONAL = 5
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 13: 4, 16: 8}
+_RATIONAL = 5  # two numbers, one over the other
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _DESCRIPTION, _ORIENTATION = 254, 256, 257, 270, 274
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _RESOLUTION_UNIT_UM = {2.0: 25_400.0, 3.0: 10_000.0}  # inch, centimetre
+
+_TAGS = frozenset((254, 256, 257, 270, 273, 274, 279, 282, 283, 296, 324, 325))
 
 _UNITS_UM = {
     **dict.fromkeys(("um", "\u00b5m", "\u03bcm", r"\u00b5m", "micron", "microns"), 1.0),
@@ -111,54 +114,49 @@ class _Reader:
         (version,) = struct.unpack_from(f"{order}H", data, 2)
         return cls(data, order, version == 43)
 
+    def number_at(self, offset: int, form: str) -> int:
+        if offset > len(self.data):  # an offset may also be too large for struct
+            raise FrameError("cut off: it points beyond its end")
+        number: int
+        (number,) = struct.unpack_from(self.order + form, self.data, offset)
+        return number
+
     def word_at(self, offset: int) -> int:
-        word: int
-        (word,) = struct.unpack_from(
-            self.order + ("Q" if self.big else "I"), self.data, offset
-        )
-        return word
+        return self.number_at(offset, "Q" if self.big else "I")
 
     def directory(self, start: int) -> Directory:
-        (count,) = struct.unpack_from(
-            self.order + ("Q" if self.big else "H"), self.data, start
-        )
+        count = self.number_at(start, "Q" if self.big else "H")
         first, step = (start + 8, 20) if self.big else (start + 2, 12)
         end = first + count * step
-        if end > len(self.data):
-            raise FrameError("cut off: its table of contents is incomplete")
+        following = self.word_at(end)  # also proves that all entries are there
         numbers: dict[int, Numbers] = {}
         texts: dict[int, bytes] = {}
         for at in range(first, end, step):
-            self._read_entry(at, numbers, texts)
-        return Directory(numbers, texts, self.word_at(end))
+            tag, kind = self.number_at(at, "H"), self.number_at(at + 2, "H")
+            if tag not in _TAGS or kind not in _FORMS:
+                continue
+            content = self._content(at, _SIZES[kind])
+            if _FORMS[kind] == "s":
+                texts[tag] = content
+            elif content:
+                numbers[tag] = self._numbers(content, kind)
+        return Directory(numbers, texts, following)
 
-    def _read_entry(
-        self, at: int, numbers: dict[int, Numbers], texts: dict[int, bytes]
-    ) -> None:
-        tag, kind = struct.unpack_from(f"{self.order}HH", self.data, at)
-        (count,) = struct.unpack_from(
-            self.order + ("Q" if self.big else "I"), self.data, at + 4
-        )
-        if kind not in _FORMS or count == 0:
-            return
-        content = self._content(at + (12 if self.big else 8), kind, count)
-        if _FORMS[kind] == "s":
-            texts[tag] = content
-            return
-        size = struct.calcsize(self.order + _FORMS[kind])
-        values = struct.unpack(
-            f"{self.order}{len(content) // size}{_FORMS[kind]}", content
-        )
-        numbers[tag] = _quotients(values) if kind == _RATIONAL else values
-
-    def _content(self, at: int, kind: int, count: int) -> bytes:
-        """Return the bytes of `count` values; a few stand in the entry itself."""
-        size = struct.calcsize(self.order + _FORMS[kind]) * count
-        size *= 2 if kind == _RATIONAL else 1
-        start = at if size <= (8 if self.big else 4) else self.word_at(at)
+    def _content(self, at: int, size: int) -> bytes:
+        """Return the bytes of the values; a few stand in the entry itself."""
+        size *= self.word_at(at + 4)
+        start = at + (12 if self.big else 8)
+        if size > (8 if self.big else 4):
+            start = self.word_at(start)
         if start + size > len(self.data):
             raise FrameError("cut off: values of its tags are missing")
         return self.data[start : start + size]
+
+    def _numbers(self, content: bytes, kind: int) -> Numbers:
+        form = _FORMS[kind]
+        count = len(content) // struct.calcsize(self.order + form)
+        values = struct.unpack(f"{self.order}{count}{form}", content)
+        return _quotients(values) if kind == _RATIONAL else values
 
 
 def _quotients(values: tuple[int, ...]) -> Numbers:
