@@ -46,7 +46,7 @@ class Draw(NamedTuple):
 
     warp: Tensor  # (N, 2, 3): where each output position is read, in [-1, 1]
     colour: Tensor  # (N, 3, 3): optical density to optical density
-    light: Tensor  # (N, 3, 4): optical density added, for 1, x, y, x*x + y*y
+    light: Tensor  # (N, 3, 4): log light added, for 1, x, y, x*x + y*y
     blur: Tensor  # (N, 1, 1, 1)
     noise: Tensor  # (N, 1, 1, 1): standard deviation
     step: Tensor  # (N, 1, 1, 1, 1): of the quantised block frequencies, 0 for none

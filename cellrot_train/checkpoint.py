@@ -1,12 +1,13 @@
 """Checkpoints: plain tensors and values, written whole or not at all."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cellrot_infer.errors import DataError, OutputError
+from cellrot_infer.errors import DataError
+from cellrot_infer.files import write_bytes
 
 FORMAT = 1
 
@@ -16,17 +17,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises OutputError where it cannot be written; the file of before stays.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer hides a full disk in one
-        temporary.unlink(missing_ok=True)
-        kept = f"; {path} of before is kept" if path.exists() else ""
-        raise OutputError(f"{path}: cannot be written ({error}){kept}") from None
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, content)
+    write_bytes(path, content.getvalue())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _option(name: str) -> inspect.Parameter:
         flag += f"/--no-{name.replace('_', '-')}"
     text = entry.metadata["help"]
     if choices := entry.metadata["choices"]:
-        text += f" One of {', '.join(choices)}."
+        text += f" One of {', '.join(map(str, choices))}."
     shown = str(entry.default) if entry.default != "" else False
     option = typer.Option(flag, help=text, show_default=shown)
     return inspect.Parameter(

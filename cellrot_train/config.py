@@ -16,6 +16,7 @@ from cellrot_infer.errors import CellrotError
 MODELS = ("baseline", "stn", "hnet-r0", "hnet-r2")
 STRENGTHS = ("none", "mild", "strong")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+SIDES_PX = (16, 32, 64, 128, 256)  # divisors of the patch
 
 
 class ConfigError(CellrotError):
@@ -26,7 +27,7 @@ def setting(
     default: Any,  # noqa: ANN401
     help: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: tuple[object, ...] = (),
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:  # noqa: ANN401
@@ -66,7 +67,9 @@ class Config:
         0.1, "Micrometres on the slide per pixel of the patches.", at_least=0.001
     )
 
-    side_px: int = setting(64, "Side of the image that the network sees.", at_least=16)
+    side_px: int = setting(
+        64, "Side of the image that the network sees.", choices=SIDES_PX
+    )
     width: int = setting(0, "Channels of the first stage, 0 for the usual.", at_least=0)
     embedding_size: int = setting(64, "Length of the embedding.", at_least=2)
     projection_size: int = setting(
@@ -156,9 +159,8 @@ def _checked(entry: dataclasses.Field, value: object) -> Any:  # noqa: ANN401
         raise ConfigError(f"{entry.name} is {value!r}, expected {kind.__name__}")
     limits = entry.metadata
     if limits["choices"] and value not in limits["choices"]:
-        raise ConfigError(
-            f"{entry.name} is {value!r}, expected one of {', '.join(limits['choices'])}"
-        )
+        known = ", ".join(map(str, limits["choices"]))
+        raise ConfigError(f"{entry.name} is {value!r}, expected one of {known}")
     low, high = limits["at_least"], limits["at_most"]
     if isinstance(value, (int, float)):
         if low is not None and not value >= low:

@@ -11,10 +11,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from cv2.typing import MatLike
 from torch import Tensor
 
 from cellrot_infer.errors import DataError, OutputError
+from cellrot_infer.files import write_text
 from cellrot_infer.types import PATCH_SIDE_PX
 from cellrot_train.data import PatchRecord, PatchSet, fingerprint
 
@@ -151,31 +153,40 @@ def _refuse_many(patch_set: PatchSet, bad: dict[int, str]) -> None:
 def _decode_all(patch_set: PatchSet, side_px: int, array: Path, notes: Path) -> None:
     """Write the decoded patches to `array` and what was found on the way to `notes`."""
     side = common_side_px(patch_set)
-    bad: dict[int, str] = {}
-    digests: list[str] = []
-    temporary = array.with_name(f"{array.stem}.{os.getpid()}.part")
+    part = array.with_name(f"{array.stem}.{os.getpid()}.part")
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
-        shape = (len(patch_set), 3, side_px, side_px)
-        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        for row, decoded in enumerate(_decode(patch_set.records, side, side_px)):
-            digests.append(decoded.digest)
-            if decoded.image is None:
-                bad[row] = decoded.fault
-            else:
-                images[row] = decoded.image.transpose(2, 0, 1)
-        images.flush()
-        del images  # Windows cannot rename a file that is mapped
-        temporary.replace(array)
-        found = {"side_px": side, "unreadable": bad, "digests": digests}
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-        temporary.replace(notes)
+        found = _fill(part, patch_set.records, side, side_px)
+        part.replace(array)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"{array.parent}: decoded patches cannot be kept ({error.strerror}); "
             "set CELLROT_CACHE to a folder with room"
         ) from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    write_text(notes, json.dumps({"side_px": side, **found}))
+
+
+def _fill(
+    array: Path, records: Sequence[PatchRecord], side: int, side_px: int
+) -> dict[str, Any]:
+    """Write the pixels of `records` to `array`; return digests and what is unreadable.
+
+    The map closes on return: Windows cannot rename a file that is mapped.
+    """
+    shape = (len(records), 3, side_px, side_px)
+    images = np.lib.format.open_memmap(array, "w+", np.uint8, shape)
+    digests, unreadable = [], {}
+    for row, decoded in enumerate(_decode(records, side, side_px)):
+        digests.append(decoded.digest)
+        if decoded.image is None:
+            unreadable[row] = decoded.fault
+        else:
+            images[row] = decoded.image.transpose(2, 0, 1)
+    images.flush()
+    return {"digests": digests, "unreadable": unreadable}
 
 
 def _decode(
@@ -193,7 +204,10 @@ def _decode(
 
 
 def _decode_one(file: Path, side: int, side_px: int) -> _Decoded:
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        return _Decoded(None, "", f"cannot be read ({error.strerror})")
     digest = hashlib.sha256(content).hexdigest()
     image = _imdecode(content)
     if image is None:
@@ -252,6 +266,7 @@ def common_side_px(patch_set: PatchSet) -> int:
 
 def _readable(records: Iterable[PatchRecord]) -> Iterator[MatLike]:
     for record in records:
-        image = _imdecode(record.file.read_bytes())
-        if image is not None:
-            yield image
+        with suppress(OSError):  # named later, when all are decoded
+            image = _imdecode(record.file.read_bytes())
+            if image is not None:
+                yield image

@@ -13,7 +13,6 @@ runs/<name>-<model>/
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import torch
 from torch import nn
 
 from cellrot_infer.errors import DataError, OutputError
+from cellrot_infer.files import write_text
 from cellrot_train import checkpoint
 from cellrot_train.config import Config
 from cellrot_train.encoders import build_encoder
@@ -79,7 +79,8 @@ class Run:
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write `values` to the file `name`."""
-        self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        write_text(self.folder / name, text)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one row an epoch to history.csv."""
@@ -88,18 +89,7 @@ class Run:
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        self.write_text("history.csv", text.getvalue())
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write `text` to the file `name`, by rename."""
-        path = self.folder / name
-        temporary = path.with_name(f"{name}.{os.getpid()}.part")
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+        write_text(self.folder / "history.csv", text.getvalue())
 
 
 @dataclass(frozen=True)
