@@ -1,0 +1,34 @@
+"""The differential with the classifier's own confusion in its intervals."""
+
+from cellrot_infer.intervals import Interval, classifier_intervals
+from cellrot_infer.types import Finding, Report
+
+
+def confusion_intervals(report: Report) -> dict[str, Interval]:
+    """Return a 95 % interval a counted class, as fractions; empty where unknown.
+
+    The model's validation tells how often it takes one class for another. That holds
+    for its first choice, so cells in doubt count by their first choice here; unknown
+    cells are unlike all that was validated and stay out. What a reviewer said is not
+    doubted. Empty where the card has no confusion or nothing can be counted.
+    """
+    names = report.provenance.class_names
+    reviewed = {(each.frame, each.number) for each in report.corrections}
+    counts, known = [0] * len(names), [0] * len(names)
+    place = {name: index for index, name in enumerate(names)}
+    for finding in report.findings:
+        if finding.label in place and finding.decision != "unknown":
+            tally = known if _key(finding) in reviewed else counts
+            tally[place[finding.label]] += 1
+    counted = [name not in report.scheme.excluded for name in names]
+    if not report.provenance.confusion or not any(counted):
+        return {}
+    found = classifier_intervals(
+        counts, report.provenance.confusion, known=known, counted=counted
+    )
+    rows = zip(names, found, counted, strict=True)
+    return {name: interval for name, interval, is_counted in rows if is_counted}
+
+
+def _key(finding: Finding) -> tuple[str, int]:
+    return finding.frame, finding.number

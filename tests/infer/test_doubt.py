@@ -1,0 +1,46 @@
+"""Which cells the classifier's confusion is laid upon."""
+
+from dataclasses import replace
+
+from cellrot_infer.doubt import confusion_intervals
+from cellrot_infer.types import Correction, Finding, Report
+from tests.infer.slides import slide
+
+SLIDE = slide(200)
+
+
+def width(report: Report, label: str) -> float:
+    low, high = confusion_intervals(report)[label]
+    return high - low
+
+
+def confirmed(finding: Finding) -> Correction:
+    label = finding.label
+    return Correction(finding.frame, finding.number, label, label, "A. B.", "2026")
+
+
+def test_every_counted_class_has_an_interval() -> None:
+    counted = {*SLIDE.provenance.class_names} - {"platelet"}
+    assert confusion_intervals(SLIDE).keys() == counted
+
+
+def test_a_card_without_a_confusion_gives_none() -> None:
+    silent = replace(SLIDE.provenance, confusion=())
+    assert confusion_intervals(replace(SLIDE, provenance=silent)) == {}
+
+
+def test_a_reviewed_slide_is_surer_than_one_that_the_model_named() -> None:
+    rows = [[60 if i == j else 10 for j in range(11)] for i in range(11)]
+    doubtful = replace(SLIDE.provenance, confusion=tuple(map(tuple, rows)))
+    named = replace(SLIDE, provenance=doubtful)
+    reviewed = replace(named, corrections=tuple(map(confirmed, SLIDE.findings)))
+
+    assert width(reviewed, "erythroblast") < 0.8 * width(named, "erythroblast")
+
+
+def test_unknown_cells_are_left_out() -> None:
+    unknown = [replace(finding, decision="unknown") for finding in SLIDE.findings[:100]]
+    with_unknown = replace(SLIDE, findings=(*unknown, *SLIDE.findings[100:]))
+    without = replace(SLIDE, findings=SLIDE.findings[100:])
+
+    assert confusion_intervals(with_unknown) == confusion_intervals(without)
