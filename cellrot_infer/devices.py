@@ -1,6 +1,8 @@
 """Which processor runs a model: what was asked for, what really runs, and why."""
 
+import contextlib
 import ctypes
+import io
 import os
 import sys
 from typing import Literal
@@ -39,29 +41,41 @@ def open_session(
     ort.set_default_logger_severity(_FATAL)
     if device == "cpu":
         return _session(model, [CPU], threads, source), "CPU, as asked"
-    obstacle = cuda_obstacle()
+    obstacle = driver_obstacle()
     if not obstacle:
+        complaint = _preload_cuda()
         session = _session(model, [(CUDA, _CUDA_OPTIONS), CPU], threads, source)
         if session.get_providers()[0] == CUDA:
-            return session, "GPU through CUDA"
-        obstacle = "the CUDA libraries do not load (pip install 'cellrot[cuda]')"
+            return session, "GPU, through CUDA"
+        obstacle = (
+            f"the CUDA libraries do not load{complaint}; "
+            "pip install 'cellrot[cuda]' brings them"
+        )
     if device == "cuda":
-        raise DeviceError(f"no CUDA: {obstacle}; use --device cpu")
+        raise DeviceError(f"--device cuda: {obstacle}; --device cpu works")
     return _session(model, [CPU], threads, source), f"CPU, since {obstacle}"
 
 
-def cuda_obstacle() -> str:
-    """Return why CUDA cannot work here, empty where nothing speaks against it."""
+def driver_obstacle() -> str:
+    """Return why CUDA cannot work here, empty where nothing speaks against it yet."""
     if CUDA not in ort.get_available_providers():
-        return "this onnxruntime has no CUDA"
+        return "this onnxruntime was built without CUDA"
     try:
-        # A session asked for CUDA spends a second to find out what this says at once.
+        # A session asked for CUDA takes long to find out what this says at once.
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return "there is no NVIDIA driver"
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN as pip installs them
     return ""
+
+
+def _preload_cuda() -> str:
+    """Load CUDA and cuDNN as pip installs them; return the first complaint, if any."""
+    if not hasattr(ort, "preload_dlls"):
+        return ""
+    with contextlib.redirect_stdout(io.StringIO()) as said:  # stdout is for data
+        ort.preload_dlls()
+    complaints = said.getvalue().splitlines()
+    return f" ({complaints[0]:.160})" if complaints else ""
 
 
 def available_threads() -> int:

@@ -11,6 +11,7 @@ from cellrot_infer.frames import read_frame
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.provenance import Pairs, provenance
+from cellrot_infer.quality import field_quality
 from cellrot_infer.segment import segment
 from cellrot_infer.types import (
     Cell,
@@ -75,7 +76,8 @@ def analyze_frame(frame: Frame, classifier: Classifier) -> FrameResult:
     patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
     predictions = classifier.classify(patches)
     findings = _findings(frame.name, cells, predictions, classifier)
-    return FrameResult(frame, _record(frame), findings, patches)
+    warnings = frame.warnings + field_quality(frame, cells).warnings
+    return FrameResult(frame, _record(frame, warnings), findings, patches)
 
 
 def compose_report(
@@ -136,8 +138,8 @@ def _findings(
     )
 
 
-def _record(frame: Frame) -> FrameRecord:
+def _record(frame: Frame, warnings: tuple[str, ...]) -> FrameRecord:
     height, width = frame.pixels.shape[:2]
     return FrameRecord(
-        frame.name, frame.sha256, width, height, frame.pixel_size, frame.warnings
+        frame.name, frame.sha256, width, height, frame.pixel_size, warnings
     )

@@ -43,17 +43,17 @@ def tiny_onnx(
     `spoil` multiplies the embedding (NaN makes every output NaN); `drop` leaves an
     output out.
     """
-    weights = np.random.default_rng(0).normal(0, 0.1, (3, classes)).astype(np.float32)
+    weights = np.random.default_rng(0).normal(0, 20, (3, classes)).astype(np.float32)
     constants = {
         "weights": weights,
-        "spoil": np.float32(spoil),
-        "axes": np.array([1, 2], np.int64),
+        "scale": np.float32(spoil / 255),
+        "rows_columns": np.array([1, 2], np.int64),
         "last": np.array([1], np.int64),
     }
     nodes = [
         helper.make_node("Cast", [input_name], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "spoil"], ["embeddings"]),
+        helper.make_node("ReduceMean", ["float", "rows_columns"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["embeddings"]),
         helper.make_node("MatMul", ["embeddings", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         helper.make_node("ReduceMax", ["embeddings", "last"], ["novelty"], keepdims=0),
