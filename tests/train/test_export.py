@@ -1,0 +1,146 @@
+"""The exported file computes what torch computes, with plain operators, or is not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cellrot_infer.card import ModelCard, read_model
+from cellrot_infer.classify import Classifier
+from cellrot_infer.errors import DataError
+from cellrot_infer.types import Patches
+from cellrot_train import export as exporting
+from cellrot_train.config import MODELS, Config
+from cellrot_train.data import load_patch_set
+from cellrot_train.deploy import labelled_rows
+from cellrot_train.deployed import Deployed
+from cellrot_train.encoders import build_encoder
+from cellrot_train.export import ExportError, Terms, check_parity, export, to_onnx
+from cellrot_train.fit import fit
+from cellrot_train.novelty import Novelty
+from cellrot_train.pixels import load_patches
+from cellrot_train.run import load_run
+
+SAMPLES = Path(__file__).parents[1] / "data" / "patches"
+ORDINARY = {
+    *("Add", "Atan", "Cast", "Clip", "Concat", "Conv", "Div", "Gather", "Gemm", "Log"),
+    *("MatMul", "Mul", "Neg", "Pow", "ReduceMin", "ReduceSum", "Relu", "Reshape"),
+    *("Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    *(
+        "Greater",
+        "Less",
+        "And",
+        "Or",
+        "Not",
+        "Equal",
+        "Slice",
+        "Shape",
+        "Expand",
+        "Sin",
+    ),
+    *("Reciprocal", "Sigmoid", "Cos", "GridSample", "AveragePool", "ReduceMean", "Max"),
+    *("Abs", "Constant", "Identity", "Min", "Sign", "Atan2"),
+}
+
+
+@pytest.fixture(scope="module")
+def patches() -> Patches:
+    patch_set = load_patch_set(SAMPLES)
+    images = load_patches(patch_set.subset(range(0, 374, 9)), "all", 256)
+    return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+
+
+def network(encoder: str) -> Deployed:
+    torch.manual_seed(0)
+    body = build_encoder(encoder, side_px=64)
+    size = body.feature_size
+    novelty = Novelty(torch.eye(size), torch.zeros(2, size))
+    return Deployed(body, torch.nn.Linear(size, 11), 1.0, novelty, 64).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
+    """Export a run of one short epoch on the samples."""
+    folder = tmp_path_factory.mktemp("Läufe")
+    config = Config(
+        model="hnet-r0", data=str(SAMPLES), side_px=32, width=4, epochs=1, device="cpu"
+    )
+    run = load_run(fit(config, root=folder, name="t").folder)
+    model, card = export(run, load_patch_set(SAMPLES), Terms("t", "CC BY 4.0", "PBC"))
+    (folder / "t.onnx").write_bytes(model)
+    return folder / "t.onnx", card
+
+
+@pytest.mark.parametrize("encoder", MODELS)
+def test_onnx_runtime_computes_what_torch_computes(
+    encoder: str, patches: Patches
+) -> None:
+    net = network(encoder)
+    session = exporting.open_session(to_onnx(net))
+
+    check_parity(session, net, patches, sizes=(1, 2, 7))
+    outputs = session.run(None, {"patches": patches[:5]})
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(patches[:5]))
+
+    for actual, wanted in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted.numpy(), rtol=2e-3, atol=2e-4)
+
+
+def test_parity_refuses_a_file_of_other_weights(patches: Patches) -> None:
+    net = network("baseline")
+    session = exporting.open_session(to_onnx(net))
+    with torch.no_grad():
+        net.head.weight[0, 0] += 0.1
+
+    with pytest.raises(ExportError, match="at a batch of 1, ONNX Runtime differs"):
+        check_parity(session, net, patches)
+
+
+@pytest.mark.parametrize(("encoder", "most"), [("hnet-r0", 60), ("hnet-r2", 120)])
+def test_the_graph_holds_few_and_ordinary_operators(encoder: str, most: int) -> None:
+    model = onnx.load_from_string(to_onnx(network(encoder)))
+
+    assert {node.op_type for node in model.graph.node} <= ORDINARY
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert len(model.graph.node) <= most
+
+
+def test_the_file_is_a_model_that_inference_accepts(
+    exported: tuple[Path, ModelCard], patches: Patches
+) -> None:
+    path, card = exported
+
+    classifier = Classifier.load(path)
+    predictions = classifier.classify(patches)
+
+    assert read_model(path)[1] == card == classifier.card
+    assert predictions.probabilities.shape == (len(patches), 11)
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_card_states_what_was_measured(exported: tuple[Path, ModelCard]) -> None:
+    _, card = exported
+    test: dict[str, Any] = card.metrics["test"]
+
+    assert np.sum(test["confusion"]) == test["cells"] == 88
+    assert test["accuracy"][0] == pytest.approx(np.trace(test["confusion"]) / 88)
+    assert card.certificate["quarter_turn_max_abs"] < 1e-5
+    assert 0 < card.thresholds.set_probability < 1
+    assert len(card.golden) == exporting.GOLDEN_CELLS
+    assert card.data["credit"] == "PBC"
+
+
+def test_a_set_without_validation_cells_is_refused(tmp_path: Path) -> None:
+    rows = [f"{p.relative_to(SAMPLES).as_posix()}" for p in SAMPLES.glob("*/*.webp")]
+    lines = [f"{row},{row.split('/')[0]},train" for row in rows[:40]]
+    for row in rows[:40]:
+        (tmp_path / row).parent.mkdir(exist_ok=True)
+        (tmp_path / row).write_bytes((SAMPLES / row).read_bytes())
+    (tmp_path / "index.csv").write_text("\n".join(["path,label,split", *lines]))
+
+    with pytest.raises(DataError, match="no labelled cells in the split 'val'"):
+        labelled_rows(load_patch_set(tmp_path), "val")
