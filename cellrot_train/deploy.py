@@ -12,6 +12,7 @@ from cellrot_train.calibration import conformal_probability, fit_temperature
 from cellrot_train.data import PatchSet
 from cellrot_train.deployed import Deployed
 from cellrot_train.intake import Intake
+from cellrot_train.metrics import EIGHT_CLASSES
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import load_patches
 from cellrot_train.run import TrainedRun
@@ -20,16 +21,9 @@ COVERAGE = 0.95  # of the conformal sets
 FAMILIAR = 0.99  # share of training-like cells that novelty must not reject
 BATCH = 256
 
-# Coarser schemes. `8 classes` is that of BloodMNIST, which merges the stages that
-# even experts draw apart differently.
+# Coarser schemes: the group of each class.
 GROUPINGS: Mapping[str, Mapping[str, str]] = {
-    "8 classes": {
-        "band_neutrophil": "neutrophil",
-        "segmented_neutrophil": "neutrophil",
-        "promyelocyte": "immature granulocyte",
-        "myelocyte": "immature granulocyte",
-        "metamyelocyte": "immature granulocyte",
-    },
+    "8 classes": EIGHT_CLASSES,
     "lineage": {
         "band_neutrophil": "granulocytic",
         "segmented_neutrophil": "granulocytic",

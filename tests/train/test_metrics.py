@@ -197,7 +197,7 @@ def test_eleven_classes_merge_to_the_eight_of_bloodmnist() -> None:
     merged, index = merge_classes(names, EIGHT_CLASSES)
 
     assert len(merged) == 8
-    assert merged[index[names.index("myelocyte")]] == "immature_granulocyte"
+    assert merged[index[names.index("myelocyte")]] == "immature granulocyte"
     assert merged[index[names.index("segmented_neutrophil")]] == "neutrophil"
     assert merged[index[names.index("basophil")]] == "basophil"
 
