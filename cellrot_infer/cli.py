@@ -1,5 +1,7 @@
 """The command `cellrot-infer`."""
 
+import io
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,50 +11,76 @@ import typer
 from cellrot_infer.errors import CellrotError
 from cellrot_infer.models import DEFAULT_MODEL
 
+CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
+
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 # Parameters are declared once here, so that every command spells them alike.
 Inputs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="IMAGE|FOLDER...",
-        help="PNG, JPEG, TIFF, WebP or BMP images. A folder is one slide.",
+        metavar="IMAGE|FOLDER",
+        help="PNG, JPEG, TIFF, WebP or BMP images. A folder of them is one slide.",
         show_default=False,
     ),
 ]
-Reports = Annotated[str, typer.Option("--report", help="csv,json,html,geojson,overlay")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the report files.")]
+Reports = Annotated[
+    str, typer.Option("--report", help="Any of csv,json,html,geojson,overlay.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped model's name, or an .onnx file.")
+    str, typer.Option("--model", help="Name of a shipped model, or an .onnx file.")
 ]
 PixelSize = Annotated[
     float | None,
     typer.Option(
         "--pixel-size",
+        metavar="UM",
         min=0.01,
         max=10,
-        help="Micrometres on the slide per pixel. [default: from the file, "
-        "else from the red cells]",
+        help="Micrometres on the slide per pixel; else the file or the red cells tell.",
+        show_default=False,
+    ),
+]
+Lineages = Annotated[
+    Path | None,
+    typer.Option(
+        "--lineages",
+        metavar="TOML",
+        help="How the laboratory groups and counts classes.",
         show_default=False,
     ),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="What runs the model."),
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="What runs it.")
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Processors to use; 0 for all.")
 ]
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and leave, if that was asked for."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"cellrot-infer {version('cellrot')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=show_version, is_eager=True, help="Show the version."
+    ),
+]
+
+
 @app.callback()
-def cellrot() -> None:
-    """Count and classify the blood and bone marrow cells of microscope images."""
+def cellrot(*, version: Version = False) -> None:
+    """Find, classify and count the cells of blood and bone marrow smears."""
 
 
 @app.command()
@@ -63,34 +91,54 @@ def slide(
     out: Out = Path(),
     model: Model = DEFAULT_MODEL,
     pixel_size: PixelSize = None,
+    lineages: Lineages = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Count the cells of each image or folder and write its report."""
-    from cellrot_infer import run  # deferred: --help stays instant
-
+    """Count the cells of each image or folder, and write reports on them."""
     kinds = report_kinds(report)
-    request = run.Request(inputs, kinds, out, model, pixel_size, device, threads)
-    raise typer.Exit(run.run_slides(request))
+    from cellrot_infer import lineages as schemes  # deferred: --help stays instant
+    from cellrot_infer.classify import Classifier
+    from cellrot_infer.run import Request, Run, find_slides
+    from cellrot_infer.terminal import ProgressBar, note, show_slide
+
+    scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
+    classifier = Classifier.load(model, device=device, threads=threads)
+    note(f"model {classifier.card.name} on the {classifier.device}")
+    slides = find_slides(inputs)
+    with ProgressBar(sum(len(each.images) for each in slides)) as bar:
+        request = Request(kinds, out, scheme, pixel_size)
+        failures = counted = 0
+        for done, files in Run(classifier, request, bar.advance).slides(slides):
+            bar.clear()
+            show_slide(done, files, header=not counted)
+            failures += len(done.failures)
+            counted += len(done.frames)
+    if failures:
+        raise typer.Exit(SOME_FAILED)
 
 
 def report_kinds(text: str) -> tuple[str, ...]:
-    """Return the report kinds named in a comma list; raise BadParameter on others."""
+    """Return the kinds of report in a comma list; raise BadParameter on others."""
     from cellrot_infer.outputs import KINDS
 
-    named = dict.fromkeys(kind.strip() for kind in text.split(","))
+    named = tuple(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
     if strange := [kind for kind in named if kind not in KINDS]:
         raise typer.BadParameter(
             f"{strange[0]!r} is no report; there are {', '.join(KINDS)}",
             param_hint="--report",
         )
-    return tuple(named)
+    return named
 
 
 def main() -> None:
     """Run the command; a user's error is one line on stderr and exit status 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        # a pipe takes the CSV of the files, whatever the console's code page
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
         app()
     except CellrotError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        sys.exit(CANNOT_RUN)

@@ -1,28 +1,64 @@
-"""The files of a report: which kinds there are, what each is called."""
+"""The files of a report: which kinds there are, and what each is called."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cellrot_infer.files import write_text
+from cellrot_infer.files import write_bytes, write_text
+from cellrot_infer.pipeline import FrameResult
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import cells_csv, differential_csv
+from cellrot_infer.writers.geojson import frame_to_geojson
 from cellrot_infer.writers.json import report_to_json
+from cellrot_infer.writers.overlay import overlay_png
 
-KINDS = ("csv", "json")
-_TEXTS: dict[str, dict[str, Callable[[Report], str]]] = {
+# One file a slide: a view of its whole report.
+_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report], str]]] = {
     "csv": {"cells.csv": cells_csv, "differential.csv": differential_csv},
     "json": {"json": report_to_json},
 }
+# One file a frame, written as soon as the frame is done: views of a report on it.
+_OF_FRAME: Mapping[str, tuple[str, Callable[[Report, FrameResult], bytes]]] = {
+    "geojson": (
+        "geojson",
+        lambda report, result: frame_to_geojson(report, result.record).encode(),
+    ),
+    "overlay": (
+        "overlay.png",
+        lambda report, result: overlay_png(report, result.frame),
+    ),
+}
+KINDS = (*_OF_SLIDE, *_OF_FRAME)
 
 
-def write_report(
-    report: Report, kinds: Sequence[str], folder: Path, stem: str
-) -> list[Path]:
-    """Write the files of `kinds` into `folder`, named after `stem`; return them."""
-    written = []
+def needs_frames(kinds: Sequence[str]) -> bool:
+    """Return whether one of `kinds` writes a file a frame."""
+    return any(kind in _OF_FRAME for kind in kinds)
+
+
+def write_frame(
+    report: Report, result: FrameResult, kinds: Sequence[str], base: Path
+) -> Iterator[Path]:
+    """Write the files of `result`, named after `base`; yield each when complete.
+
+    `report` is on this frame alone.
+    """
     for kind in kinds:
-        for ending, view in _TEXTS.get(kind, {}).items():
-            path = folder / f"{stem}.{ending}"
-            write_text(path, view(report))
-            written.append(path)
-    return written
+        if kind in _OF_FRAME:
+            ending, view = _OF_FRAME[kind]
+            yield _written(base, ending, view(report, result))
+
+
+def write_slide(report: Report, kinds: Sequence[str], base: Path) -> Iterator[Path]:
+    """Write the files of `report`, named after `base`; yield each when complete."""
+    for kind in kinds:
+        for ending, view in _OF_SLIDE.get(kind, {}).items():
+            yield _written(base, ending, view(report))
+
+
+def _written(base: Path, ending: str, content: str | bytes) -> Path:
+    path = base.with_name(f"{base.name}.{ending}")
+    if isinstance(content, str):
+        write_text(path, content)
+    else:
+        write_bytes(path, content)
+    return path

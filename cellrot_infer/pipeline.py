@@ -45,6 +45,8 @@ def read_frames(
             yield read_frame(path, pixel_size_um=pixel_size_um, fallback_um=fallback_um)
         except FrameError as error:
             yield Failure(str(path), str(error))
+        except MemoryError:
+            yield Failure(str(path), f"{path}: not enough memory to read it")
 
 
 def analyze(
@@ -52,14 +54,14 @@ def analyze(
     classifier: Classifier,
     *,
     name: str = "slide",
-    settings: Pairs = (),
+    scheme: Scheme | None = None,
 ) -> Report:
     """Return the report on `frames`, which are one slide.
 
     Frames are taken one at a time, so that memory does not grow with their number.
     """
     results = analyze_frames(frames, classifier)
-    return compose_report(results, classifier, name=name, settings=settings)
+    return compose_report(results, classifier, name=name, scheme=scheme)
 
 
 def analyze_frames(
@@ -67,7 +69,13 @@ def analyze_frames(
 ) -> Iterator[FrameResult | Failure]:
     """Analyze each frame as it comes; failures pass through."""
     for frame in frames:
-        yield frame if isinstance(frame, Failure) else analyze_frame(frame, classifier)
+        if isinstance(frame, Failure):
+            yield frame
+            continue
+        try:
+            yield analyze_frame(frame, classifier)
+        except MemoryError:
+            yield Failure(frame.name, f"{frame.name}: not enough memory to analyze it")
 
 
 def analyze_frame(frame: Frame, classifier: Classifier) -> FrameResult:

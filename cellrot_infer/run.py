@@ -1,61 +1,102 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellrot_infer.classify import Classifier
-from cellrot_infer.devices import DeviceName
 from cellrot_infer.files import make_folder
-from cellrot_infer.outputs import write_report
-from cellrot_infer.pipeline import analyze, read_frames
-from cellrot_infer.slides import Slide, find_slides
-from cellrot_infer.terminal import note, show_differential
-from cellrot_infer.types import Report
-
-SOME_FAILED = 3
+from cellrot_infer.outputs import needs_frames, write_frame, write_slide
+from cellrot_infer.pipeline import (
+    FrameResult,
+    analyze_frames,
+    compose_report,
+    read_frames,
+)
+from cellrot_infer.provenance import Pairs
+from cellrot_infer.slides import Slide, distinct_stems, find_slides
+from cellrot_infer.types import Failure, Report, Scheme
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for."""
+    """What to do with each slide."""
 
-    inputs: Sequence[Path]
     kinds: Sequence[str]
     folder: Path
-    model: str
-    pixel_size_um: float | None
-    device: DeviceName
-    threads: int
+    scheme: Scheme
+    pixel_size_um: float | None = None
+
+    @property
+    def settings(self) -> Pairs:
+        """What changes the result, for the report."""
+        told = self.pixel_size_um
+        return (("pixel size", "automatic" if told is None else f"{told:g} um"),)
 
 
-def run_slides(request: Request) -> int:
-    """Analyze each slide, write its files and show its count; return an exit status."""
-    classifier = Classifier.load(
-        request.model, device=request.device, threads=request.threads
-    )
-    make_folder(request.folder)
-    note(f"model {classifier.card.name} on the {classifier.device}")
-    reports = [
-        _run_slide(slide, request, classifier) for slide in find_slides(request.inputs)
-    ]
-    return SOME_FAILED if any(report.failures for report in reports) else 0
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Slides analysed one after the other with one model."""
+
+    classifier: Classifier
+    request: Request
+    on_frame: Callable[[], None] = field(default=lambda: None)
+
+    def slides(self, slides: Iterable[Slide]) -> Iterator[tuple[Report, list[Path]]]:
+        """Analyze each slide and write its files; yield its report and its files.
+
+        A slide without a readable image has failures and no files.
+        """
+        make_folder(self.request.folder)
+        for slide in slides:
+            yield self._slide(slide)
+
+    def _slide(self, slide: Slide) -> tuple[Report, list[Path]]:
+        if not slide.images:
+            reason = f"{slide.name}: no images in this folder"
+            return self._report([Failure(slide.name, reason)], slide), []
+        files: list[Path] = []
+        report = self._report(self._results(slide, files), slide)
+        if report.frames:
+            base = self.request.folder / slide.stem
+            of_slide = list(write_slide(report, self.request.kinds, base))
+            files = of_slide + files
+        return report, files
+
+    def _results(
+        self, slide: Slide, files: list[Path]
+    ) -> Iterator[FrameResult | Failure]:
+        """Yield the result of each image; add the files of frames to `files`."""
+        frames = read_frames(
+            slide.images,
+            pixel_size_um=self.request.pixel_size_um,
+            fallback_um=self.classifier.card.pixel_size_um,
+        )
+        bases = self._frame_bases(slide)
+        for base, result in zip(
+            bases, analyze_frames(frames, self.classifier), strict=True
+        ):
+            if isinstance(result, FrameResult) and needs_frames(self.request.kinds):
+                report = self._report([result], slide)
+                files += write_frame(report, result, self.request.kinds, base)
+            self.on_frame()
+            yield result
+
+    def _frame_bases(self, slide: Slide) -> list[Path]:
+        base = self.request.folder / slide.stem
+        if not slide.is_folder:
+            return [base]
+        stems = distinct_stems(slide.images)
+        return [base.with_name(f"{base.name}.{stem}") for stem in stems]
+
+    def _report(self, results: Iterable[FrameResult | Failure], slide: Slide) -> Report:
+        return compose_report(
+            results,
+            self.classifier,
+            name=slide.name,
+            settings=self.request.settings,
+            scheme=self.request.scheme,
+        )
 
 
-def _run_slide(slide: Slide, request: Request, classifier: Classifier) -> Report:
-    frames = read_frames(
-        slide.images,
-        pixel_size_um=request.pixel_size_um,
-        fallback_um=classifier.card.pixel_size_um,
-    )
-    report = analyze(frames, classifier, name=slide.name)
-    for failure in report.failures:
-        note(f"failed: {failure.reason}")
-    for frame in report.frames:
-        for warning in frame.warnings:
-            note(f"{frame.name}: {warning}")
-    if report.frames:
-        show_differential(report)
-        for path in write_report(report, request.kinds, request.folder, slide.stem):
-            note(f"wrote {path}")
-    return report
+__all__ = ["Request", "Run", "find_slides"]

@@ -14,47 +14,52 @@ from cellrot_infer.writers.text import file_stem
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """Images that are counted together; `stem` begins the names of its reports."""
+    """Images that are counted together.
+
+    `stem` begins the names of the slide's reports and belongs to no other slide of the
+    run; `is_folder` tells a folder of frames from a single image.
+    """
 
     name: str
     stem: str
     images: tuple[Path, ...]
+    is_folder: bool
 
 
 def find_slides(inputs: Sequence[Path]) -> list[Slide]:
-    """Return a slide an input, each with a stem of its own; the same input once.
+    """Return a slide an input; an input that is named twice is one.
 
-    A folder is one slide of the images in it, by name. Whether a file can be read shows
-    when it is read.
+    A folder is one slide of the images in it, by name; other files in it are ignored.
+    Whether an image can be read shows when it is read.
     """
     paths = list({path.resolve(): path for path in inputs}.values())
-    stems = _distinct_stems(paths)
     return [
-        Slide(path.resolve().name, stem, _images(path))
-        for path, stem in zip(paths, stems, strict=True)
+        _slide(path, stem)
+        for path, stem in zip(paths, distinct_stems(paths), strict=True)
     ]
 
 
-def _images(path: Path) -> tuple[Path, ...]:
-    if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return (path,)
-    try:
-        entries = sorted(path.iterdir())
-    except OSError:
-        return (path,)  # reading it will say why
-    return tuple(
-        entry
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
-    )
-
-
-def _distinct_stems(paths: Sequence[Path]) -> list[str]:
+def distinct_stems(paths: Sequence[Path]) -> list[str]:
     """Return for each path the shortest of its names that no other path has."""
     candidates = [_names(path.resolve()) for path in paths]
     uses = Counter(_folded(name) for names in candidates for name in set(names))
     chosen = (next(n for n in ns if uses[_folded(n)] == 1) for ns in candidates)
     return [file_stem(name) for name in chosen]
+
+
+def _slide(path: Path, stem: str) -> Slide:
+    if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        return Slide(path.name, stem, (path,), is_folder=False)
+    try:
+        entries = sorted(path.iterdir())
+    except OSError:
+        return Slide(path.name, stem, (path,), is_folder=False)  # reading says why
+    images = tuple(
+        entry
+        for entry in entries
+        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+    )
+    return Slide(path.resolve().name, stem, images, is_folder=True)
 
 
 def _names(path: Path) -> list[str]:

@@ -1,40 +1,143 @@
-"""What the commands show: a table for a person, plain data for a pipe."""
+"""What the commands show: tables for a person, plain data for a pipe.
 
+Data goes to stdout; all that is said about it goes to stderr.
+"""
+
+import math
+import os
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from cellrot_infer.differential import Share, denominator, differential
-from cellrot_infer.types import Report
-from cellrot_infer.writers.csv import differential_csv
+from cellrot_infer.types import FrameRecord, Report
+from cellrot_infer.writers.csv import (
+    DIFFERENTIAL_COLUMNS,
+    csv_lines,
+    differential_rows,
+    plain,
+)
 from cellrot_infer.writers.text import shown
 
 BAR_COLUMNS = 24
+FILES_SHOWN = 6
+PATIENCE_S = 2.0  # work that takes longer shows its progress
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def note(message: str) -> None:
-    """Print one line for the person, beside the data."""
-    print(shown(message), file=sys.stderr)  # noqa: T201
+    """Say one line to the person, beside the data."""
+    print(shown(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def show_differential(report: Report) -> None:
-    """Print the differential: a table on a terminal, CSV into a pipe."""
+def emit(text: str) -> None:
+    """Write data to stdout; a reader that went away (`| head`) is no failure."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes stdout once more at its end, which must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_table(table: Table) -> None:
+    """Print `table`, with colours on a terminal only."""
+    console = Console()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as printed:
+        console.print(table)
+    emit(printed.get())
+
+
+def show_slide(report: Report, files: Sequence[Path], *, header: bool) -> None:
+    """Show what was counted, what failed, what to be wary of, and what was written.
+
+    `header` asks for the names of the columns where the count goes into a pipe.
+    """
+    for failure in report.failures:
+        note(f"failed: {failure.reason}")
+    for line in frame_notes(report.frames):
+        note(f"warning: {line}")
+    if report.frames:
+        show_differential(report, header=header)
+    for file in files[:FILES_SHOWN]:
+        note(f"wrote {file}")
+    if len(files) > FILES_SHOWN:
+        note(f"wrote {len(files) - FILES_SHOWN} more files beside them")
+
+
+def show_differential(report: Report, *, header: bool) -> None:
+    """Print the differential: a table on a terminal, lines of CSV into a pipe."""
     if sys.stdout.isatty():
-        Console(width=None).print(differential_table(report))
-    else:
-        sys.stdout.write(differential_csv(report))
+        show_table(differential_table(report))
+        return
+    rows = [(plain(report.name), *row) for row in differential_rows(report)]
+    emit(csv_lines([("slide", *DIFFERENTIAL_COLUMNS), *rows][0 if header else 1 :]))
+
+
+def frame_notes(frames: Sequence[FrameRecord]) -> list[str]:
+    """Return the warnings of `frames`, each once, with the frames that it is about."""
+    about: dict[str, list[str]] = {}
+    for frame in frames:
+        for warning in frame.warnings:
+            about.setdefault(warning, []).append(frame.name)
+    return [
+        f"{names[0]}: {warning}"
+        if len(names) == 1
+        else f"{len(names)} frames ({names[0]} ...): {warning}"
+        for warning, names in about.items()
+    ]
+
+
+class ProgressBar:
+    """A bar on stderr that appears once the work has taken two seconds.
+
+    Nothing is shown where stderr is no terminal.
+    """
+
+    def __init__(self, total: int) -> None:
+        console = Console(stderr=True)
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bar = Progress(
+            *columns, console=console, transient=True, redirect_stdout=False
+        )
+        self._task = self._bar.add_task("", total=total)
+        self._appears_s = (
+            time.monotonic() + PATIENCE_S if console.is_terminal else math.inf
+        )
+
+    def advance(self) -> None:
+        """Count one step."""
+        self._bar.advance(self._task)
+        if time.monotonic() > self._appears_s:
+            self._bar.start()
+
+    def clear(self) -> None:
+        """Take the bar away until the next step, so that other lines can be shown."""
+        if self._bar.live.is_started:  # else rich would print an empty line
+            self._bar.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
 
 def differential_table(report: Report) -> Table:
     """Return the differential as a table that reads at 80 columns."""
     shares = differential(report)
     table = Table(
-        title=Text(_title(report)),
-        box=None,
-        title_justify="left",
+        title=Text(_title(report)), title_justify="left", box=None, pad_edge=False
     )
     table.add_column("class", max_width=24, no_wrap=True)
     table.add_column("cells", justify="right")
@@ -49,7 +152,8 @@ def differential_table(report: Report) -> Table:
 
 def _title(report: Report) -> str:
     cells, frames = len(report.findings), len(report.frames)
-    title = f"{shown(report.name)}: {cells} cells in {frames} frames"
+    where = "1 frame" if frames == 1 else f"{frames} frames"
+    title = f"{shown(report.name)}: {cells} cells in {where}"
     counted = denominator(report)
     return title if counted == cells else f"{title}, percent of {counted} counted"
 

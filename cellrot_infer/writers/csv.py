@@ -33,7 +33,7 @@ _FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 def cells_csv(report: Report) -> str:
     """Return a line a cell; areas in square micrometres, boxes in pixels."""
-    return _table(CELL_COLUMNS, map(_cell_row, report.findings))
+    return csv_lines([CELL_COLUMNS, *map(_cell_row, report.findings)])
 
 
 def differential_csv(report: Report) -> str:
@@ -41,17 +41,21 @@ def differential_csv(report: Report) -> str:
 
     A class that is not counted, such as platelets, has no percentage.
     """
-    rows = (
+    return csv_lines([DIFFERENTIAL_COLUMNS, *differential_rows(report)])
+
+
+def differential_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return the lines of `differential_csv` as values."""
+    return [
         (
             plain(share.label),
-            share.count,
+            str(share.count),
             _decimals(share.percent),
             _decimals(share.ci_low),
             _decimals(share.ci_high),
         )
         for share in differential(report)
-    )
-    return _table(DIFFERENTIAL_COLUMNS, rows)
+    ]
 
 
 def plain(text: str) -> str:
@@ -82,9 +86,8 @@ def _decimals(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    """Return `rows` as lines of CSV."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
