@@ -19,9 +19,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(feature_size))
         self.register_buffer("scale", torch.ones(feature_size))
-        self.linear = nn.Linear(feature_size, class_count)
-        nn.init.zeros_(self.linear.weight)  # start undecided
-        nn.init.zeros_(self.linear.bias)
+        self.linear = blank_linear(feature_size, class_count)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -35,11 +33,20 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def folded(self) -> nn.Linear:
         """Return the same map as one linear layer of the raw features."""
-        layer = nn.Linear(self.linear.in_features, self.linear.out_features)
+        layer = blank_linear(self.linear.in_features, self.linear.out_features)
         weight = self.linear.weight / self.scale
         layer.weight.copy_(weight)
         layer.bias.copy_(self.linear.bias - weight @ self.mean)
         return layer
+
+
+def blank_linear(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer of zeros: undecided. `outputs` may be 0: no classes."""
+    layer = nn.Linear(inputs, 1)  # torch warns of an empty one
+    layer.out_features = outputs
+    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
+    layer.bias = nn.Parameter(torch.zeros(outputs))
+    return layer
 
 
 def fit_classifier(

@@ -3,7 +3,9 @@
 An objective is a sum of terms with weights, written as `supervised+0.5*reconstruction`.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple, cast
 
 import torch
@@ -95,20 +97,25 @@ def freeze_unused(learner: Learner, batch: Batch) -> None:
 def parse_objective(text: str) -> dict[str, float]:
     """Return the weight of each term of `text`; raise ConfigError where it has none."""
     weights: dict[str, float] = {}
-    for part in PRESETS.get(text, text).split("+"):
-        weight, _, name = part.strip().rpartition("*")
-        if name.strip() not in TERMS:
+    for part in text.split("+"):
+        factor, _, name = part.replace(" ", "").rpartition("*")
+        if name in PRESETS:
+            inner = parse_objective(PRESETS[name])
+        elif name in TERMS:
+            inner = {name: 1.0}
+        else:
             known = ", ".join([*TERMS, *PRESETS])
-            raise ConfigError(
-                f"objective has the term {part!r}, expected some of {known}"
-            )
-        try:
-            weights[name.strip()] = float(weight or 1)
-        except ValueError:
-            raise ConfigError(
-                f"objective has the weight {weight!r}, expected a number"
-            ) from None
+            raise ConfigError(f"objective has {part!r}, expected some of {known}")
+        for term, weight in inner.items():
+            weights[term] = weight * _weight(factor or "1")
     return weights
+
+
+def _weight(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise ConfigError(f"objective has the weight {text!r}, expected a number from 0 on")
 
 
 def views(weights: Mapping[str, float]) -> int:

@@ -28,6 +28,7 @@ from torch import nn
 from cellrot_infer.errors import DataError, OutputError
 from cellrot_infer.files import write_text
 from cellrot_train import checkpoint
+from cellrot_train.classifier import blank_linear
 from cellrot_train.config import Config
 from cellrot_train.encoders import build_encoder
 from cellrot_train.encoders.base import AutoEncoder
@@ -132,7 +133,7 @@ def load_run(path: Path) -> TrainedRun:
         )
     state = checkpoint.load(run.folder / BEST)
     encoder = new_encoder(config)
-    classifier = nn.Linear(encoder.feature_size, len(data["class_names"]))
+    classifier = blank_linear(encoder.feature_size, len(data["class_names"]))
     load_weights(encoder, state["encoder"], run.folder / BEST)
     load_weights(classifier, state["classifier"], run.folder / BEST)
     metrics = run.read_json(METRICS) if (run.folder / METRICS).exists() else {}
