@@ -33,11 +33,15 @@ class Pair(NamedTuple):
     likeness: float
 
 
+def shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the image (H, W, 3) at 64 x 64 pixels."""
+    side = (THUMB_SIDE_PX, THUMB_SIDE_PX)
+    return np.asarray(cv2.resize(image, side, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def thumb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return what is compared of an image (H, W, 3): its green, which stains absorb."""
-    side = (THUMB_SIDE_PX, THUMB_SIDE_PX)
-    small = cv2.resize(image, side, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(small[..., 1], dtype=np.uint8)
+    return shrink(image)[..., 1].copy()
 
 
 def find_pairs(thumbs: Thumbs) -> Iterator[Pair]:
