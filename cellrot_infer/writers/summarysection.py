@@ -1,0 +1,102 @@
+"""Beside the count in the HTML report: lineages, ratios, cells still needed."""
+
+import math
+from collections import Counter
+from html import escape
+
+from cellrot_infer.differential import UNDECIDED, denominator, differential, row_counts
+from cellrot_infer.intervals import further_cells
+from cellrot_infer.lineages import Ratio, count_ratios, lineage_counts
+from cellrot_infer.types import RatioRule, Report
+from cellrot_infer.writers.markup import ratio_text, readable, text
+from cellrot_infer.writers.pagedata import page_labels
+from cellrot_infer.writers.text import shown
+
+PRECISION_POINTS = 2.0  # what the page asks for before the reader changes it
+LINEAGE = """<li data-lineage="{key}"{hidden}><span>{name}</span>
+<span data-field="count">{count}</span>
+<span data-field="percent">{percent:.1f} %</span></li>"""
+RATIO = """<div class="ratio" data-ratio="{index}"><div>{name}</div>
+<strong data-field="value">{value}</strong>
+<small><span data-field="interval">{low} to {high}</span>, cells
+<span data-field="sides">{above} : {below}</span></small></div>"""
+PRECISION = """<div class="precision"><h3>Precision</h3><p>
+<label>For every class found to stay within &plusmn;
+<input id="points" type="number" min="0.1" max="50" step="0.1" value="{points:g}">
+</label>
+points, <span id="further">{answer}</span></p></div>"""
+
+
+def summary_section(report: Report) -> str:
+    """Return lineages, ratios and precision as HTML."""
+    counts = row_counts(report)
+    accepted = Counter({k: n for k, n in counts.items() if k not in UNDECIDED})
+    blocks = _lineages(report, accepted) + _ratios(report, accepted)
+    return f'<div class="summary">{blocks}{_precision(report)}</div>'
+
+
+def needed_cells(report: Report, half_width: float) -> tuple[int, str]:
+    """Return how many more cells bring every class to +- `half_width`, a fraction.
+
+    With it comes the class that asks for them; 0 and an empty label where none does.
+    """
+    total = denominator(report)
+    asked = [
+        (further_cells(share.count, total, half_width), share.label)
+        for share in differential(report)
+        if share.percent is not None and share.count and share.label not in UNDECIDED
+    ]
+    return max(asked, key=lambda entry: entry[0], default=(0, ""))
+
+
+def _lineages(report: Report, accepted: Counter[str]) -> str:
+    found, total = lineage_counts(accepted, report.scheme), denominator(report)
+    order = (*(lineage.name for lineage in report.scheme.lineages), "other")
+    items = "\n".join(
+        LINEAGE.format(
+            key=escape(shown(name)),
+            hidden="" if name in found else " hidden",
+            name=text(name),
+            count=found.get(name, 0),
+            percent=100 * found.get(name, 0) / total if total else 0,
+        )
+        for name in order
+    )
+    return f"<div><h3>Lineages</h3><ul>{items}</ul></div>"
+
+
+def _ratios(report: Report, accepted: Counter[str]) -> str:
+    rules = report.scheme.ratios
+    known = page_labels(report)
+    found = {each.name: each for each in count_ratios(accepted, known, report.scheme)}
+    items = [
+        _ratio(index, found.get(rule.name) or _empty(rule))
+        for index, rule in enumerate(rules)
+    ]
+    title = "<h3>Ratios, with 95 % interval</h3>"
+    return f"<div>{title}{''.join(items)}</div>" if items else ""
+
+
+def _ratio(index: int, ratio: Ratio) -> str:
+    return RATIO.format(
+        index=index,
+        name=text(ratio.name),
+        value=ratio_text(ratio.value),
+        low=ratio_text(ratio.ci_low),
+        high=ratio_text(ratio.ci_high),
+        above=ratio.above,
+        below=ratio.below,
+    )
+
+
+def _empty(rule: RatioRule) -> Ratio:
+    return Ratio(rule.name, 0, 0, math.nan, 0.0, math.inf)
+
+
+def _precision(report: Report) -> str:
+    more, label = needed_cells(report, PRECISION_POINTS / 100)
+    name = escape(readable(label))
+    answer = (
+        f"about {more} more cells are needed ({name})." if more else "this count is enough."
+    )
+    return PRECISION.format(points=PRECISION_POINTS, answer=answer)
