@@ -23,9 +23,14 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """Measure mean and spread of `features` (N, F), once, before training."""
+        """Measure mean and spread of `features` (N, F), once, before training.
+
+        A feature that hardly varies yet may wake later: it must not then outweigh all
+        others, so no spread is taken for less than a tenth of the usual one.
+        """
+        spread = features.std(dim=0)
         self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(features.std(dim=0).clamp(min=1e-4))
+        self.scale.copy_(spread.clamp(min=spread.median().item() / 10 + 1e-6))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear((features - self.mean) / self.scale)
