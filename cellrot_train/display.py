@@ -1,13 +1,18 @@
 """What a person sees of a training: a progress bar, or plain lines without one."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from cellrot_train.loop import Step
 
@@ -17,6 +22,9 @@ class Display(Protocol):
 
     def note(self, text: str) -> None:
         """Hear something worth a line."""
+
+    def decoded(self, done: int, total: int) -> None:
+        """Hear how many patches are read, of how many."""
 
     def started(self, steps: int, done: int, batch_size: int) -> None:
         """Hear how many steps there are, how many are done, and of how many patches."""
@@ -32,6 +40,7 @@ class Silent:
     """Shows nothing."""
 
     def note(self, text: str) -> None: ...
+    def decoded(self, done: int, total: int) -> None: ...
     def started(self, steps: int, done: int, batch_size: int) -> None: ...
     def step(self, step: Step) -> None: ...
     def epoch(self, row: Mapping[str, float]) -> None: ...
@@ -46,6 +55,7 @@ class Lines:
     def note(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
+    def decoded(self, done: int, total: int) -> None: ...
     def started(self, steps: int, done: int, batch_size: int) -> None: ...
     def step(self, step: Step) -> None: ...
 
@@ -55,38 +65,43 @@ class Lines:
 
 
 class Bar(Lines):
-    """The same below a bar with loss, cells a second and time left."""
+    """The same above a bar with loss, cells a second and time left."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         super().__init__(console)
         self.progress = progress
-        self.task = progress.add_task("", total=None, loss=float("nan"), speed=0.0)
+        self.task = progress.add_task("reading patches", total=None, detail="")
         self.batch_size, self.begun, self.steps = 0, 0.0, 0
+
+    def decoded(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
 
     def started(self, steps: int, done: int, batch_size: int) -> None:
         self.batch_size, self.begun = batch_size, time.perf_counter()
-        self.progress.update(self.task, total=steps, completed=done)
+        self.progress.reset(
+            self.task, description="training", total=steps, completed=done
+        )
 
     def step(self, step: Step) -> None:
         self.steps += 1
         speed = self.steps * self.batch_size / (time.perf_counter() - self.begun)
-        self.progress.update(
-            self.task, completed=step.index + 1, loss=step.loss, speed=speed
-        )
+        detail = f"loss {step.loss:.4f}  {speed:.0f} cells/s"
+        self.progress.update(self.task, completed=step.index + 1, detail=detail)
 
 
 @contextmanager
 def display() -> Iterator[Display]:
     """Give a bar on a terminal, plain lines elsewhere."""
-    console = Console()
-    if not sys.stdout.isatty():
+    console = Console(highlight=False)
+    if not console.is_terminal:
         yield Lines(console)
         return
     columns = (
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[speed]:.0f} cells/s"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(console, progress)

@@ -96,7 +96,7 @@ def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     if config.unlabelled:
         patch_set = with_unlabelled(patch_set, load_patch_set(Path(config.unlabelled)))
     _refuse_unlabelled(patch_set, config)
-    pixels = load_pixels(patch_set, config.side_px, cache)
+    pixels = load_pixels(patch_set, config.side_px, cache, show.decoded)
     for file, reason in pixels.unreadable:
         show.note(f"left out {file}: {reason}")
     return pixels

@@ -9,13 +9,13 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -31,6 +31,10 @@ from cellrot_train.data import PatchRecord, PatchSet, fingerprint
 MAX_UNREADABLE = 0.01  # more than one image in a hundred is no accident
 MAX_MISFIT = 0.05  # of the side: a larger difference is another crop or scale
 _CACHE_VERSION = 1
+
+T = TypeVar("T")
+Shape = tuple[int, int, int, int]
+Watch = Callable[[int, int], None]  # how many are done, of how many
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,23 @@ class Pixels:
         return source_um * self.source_side_px / PATCH_SIDE_PX
 
 
-def load_pixels(patch_set: PatchSet, side_px: int, cache: Path | None = None) -> Pixels:
+def load_pixels(
+    patch_set: PatchSet,
+    side_px: int,
+    cache: Path | None = None,
+    watch: Watch | None = None,
+) -> Pixels:
     """Return the pixels of `patch_set` at `side_px`, decoded at the first call.
 
     Images are averaged down from their own side as the exported graph does it.
-    Unreadable images are left out and named; more than 1 % raise DataError.
+    Unreadable images are left out and named; more than 1 % raise DataError. `watch`
+    hears how many of how many are decoded.
     """
     folder = default_cache() if cache is None else cache
     stem = folder / f"{_key(patch_set)}-{side_px}px"
     array, notes = stem.with_suffix(".npy"), stem.with_suffix(".json")
     if not (array.exists() and notes.exists()):
-        _decode_all(patch_set, side_px, array, notes)
+        _decode_all(patch_set, side_px, array, notes, watch)
     found = json.loads(notes.read_text(encoding="utf-8"))
     bad = {int(row): reason for row, reason in found["unreadable"].items()}
     _refuse_many(patch_set, bad)
@@ -150,13 +160,17 @@ def _refuse_many(patch_set: PatchSet, bad: dict[int, str]) -> None:
         )
 
 
-def _decode_all(patch_set: PatchSet, side_px: int, array: Path, notes: Path) -> None:
+def _decode_all(
+    patch_set: PatchSet, side_px: int, array: Path, notes: Path, watch: Watch | None
+) -> None:
     """Write the decoded patches to `array` and what was found on the way to `notes`."""
     side = common_side_px(patch_set)
     part = array.with_name(f"{array.stem}.{os.getpid()}.part")
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
-        found = _fill(part, patch_set.records, side, side_px)
+        decoded = _decode(patch_set.records, side, side_px)
+        watched = _watched(decoded, len(patch_set), watch)
+        found = _fill(part, watched, (len(patch_set), 3, side_px, side_px))
         part.replace(array)
     except OSError as error:
         raise OutputError(
@@ -169,17 +183,14 @@ def _decode_all(patch_set: PatchSet, side_px: int, array: Path, notes: Path) -> 
     write_text(notes, json.dumps({"side_px": side, **found}))
 
 
-def _fill(
-    array: Path, records: Sequence[PatchRecord], side: int, side_px: int
-) -> dict[str, Any]:
-    """Write the pixels of `records` to `array`; return digests and what is unreadable.
+def _fill(array: Path, patches: Iterable[_Decoded], shape: Shape) -> dict[str, Any]:
+    """Write the pixels of `patches` to `array`; return digests and what is unreadable.
 
     The map closes on return: Windows cannot rename a file that is mapped.
     """
-    shape = (len(records), 3, side_px, side_px)
     images = np.lib.format.open_memmap(array, "w+", np.uint8, shape)
     digests, unreadable = [], {}
-    for row, decoded in enumerate(_decode(records, side, side_px)):
+    for row, decoded in enumerate(patches):
         digests.append(decoded.digest)
         if decoded.image is None:
             unreadable[row] = decoded.fault
@@ -187,6 +198,13 @@ def _fill(
             images[row] = decoded.image.transpose(2, 0, 1)
     images.flush()
     return {"digests": digests, "unreadable": unreadable}
+
+
+def _watched(items: Iterable[T], total: int, watch: Watch | None) -> Iterator[T]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        if watch:
+            watch(done, total)
 
 
 def _decode(
