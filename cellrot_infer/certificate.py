@@ -54,8 +54,19 @@ def certify(
         "quarter_turn_embedding": max(_embedding_change(q, upright) for q in quarters),
         "angles_deg": list(angles_deg),
         "flips": [_flips(turned, upright) for turned in others],
-        "spread": [_spread(turned, upright) for turned in others],
+        "spread": [spread(turned.embeddings, upright.embeddings) for turned in others],
     }
+
+
+def spread(turned: Floats, upright: Floats) -> float:
+    """Return how far vectors (N, D) move over how far different cells are apart.
+
+    0: turning changes nothing; 1: a turned cell is as different as another cell.
+    """
+    change = _norms(turned - upright).mean()
+    # neighbours in a shifted order are different cells, and all of them take part
+    other = np.roll(upright, len(upright) // 2, axis=0)
+    return float(change / _norms(other - upright).mean())
 
 
 def _largest_change(turned: Predictions, upright: Predictions) -> float:
@@ -70,13 +81,6 @@ def _embedding_change(turned: Predictions, upright: Predictions) -> float:
 def _flips(turned: Predictions, upright: Predictions) -> float:
     before, after = (p.probabilities.argmax(axis=1) for p in (upright, turned))
     return float((before != after).mean())
-
-
-def _spread(turned: Predictions, upright: Predictions) -> float:
-    change = _norms(turned.embeddings - upright.embeddings).mean()
-    # neighbours in a shifted order are different cells, and all of them take part
-    other = np.roll(upright.embeddings, len(upright.embeddings) // 2, axis=0)
-    return float(change / _norms(other - upright.embeddings).mean())
 
 
 def _norms(vectors: Floats) -> Floats:
