@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cellrot_infer.differential import UNDECIDED as UNDECIDED_ROWS
 from cellrot_infer.differential import Share, denominator, differential, row_counts
 from cellrot_infer.doubt import confusion_intervals
+from cellrot_infer.intervals import wilson
 from cellrot_infer.types import Report
 from cellrot_infer.writers.markup import percent_range, readable, swatch, text
 from cellrot_infer.writers.pagedata import page_labels
@@ -85,12 +86,14 @@ def _rows(report: Report) -> Iterator[Row]:
     """Yield a row for each label that the page may need, undecided ones last."""
     shares = {share.label: share for share in differential(report)}
     colours, labels = class_colours(report), page_labels(report)
+    none = 100 * wilson(0, denominator(report)).high
     for place, label in enumerate((*labels, *UNDECIDED_ROWS)):
-        percent = None if label in report.scheme.excluded else 0.0
+        is_counted = label not in report.scheme.excluded
+        absent = (0.0, 0.0, none) if is_counted else (None, None, None)
         undecided = place >= len(labels)
         yield Row(
             place,
-            shares.get(label, Share(label, 0, percent, percent, percent)),
+            shares.get(label, Share(label, 0, *absent)),
             hex_colour(UNDECIDED if undecided else colours.get(label, UNDECIDED)),
             undecided,
             not undecided and label not in report.provenance.class_names,

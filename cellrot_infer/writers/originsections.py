@@ -13,7 +13,7 @@ OPEN_FIELDS = 12  # more of them fold away
 FIELDS = """<section id="quality" aria-labelledby="quality-title">
 <h2 id="quality-title">Fields</h2>
 <details{is_open}><summary>{count} in all, {warned} with a warning</summary>
-<div class="scroll" role="region" tabindex="0" aria-labelledby="quality-title">
+<div class="scroll" role="region" tabindex="0" aria-label="Table of fields">
 <table><thead><tr><th scope="col">Frame</th><th scope="col" class="number">Cells</th>
 <th scope="col">Size</th><th scope="col">Pixel size</th><th scope="col">Warnings</th>
 <th scope="col">SHA-256</th></tr></thead><tbody>

@@ -97,6 +97,8 @@ def _precision(report: Report) -> str:
     more, label = needed_cells(report, PRECISION_POINTS / 100)
     name = escape(readable(label))
     answer = (
-        f"about {more} more cells are needed ({name})." if more else "this count is enough."
+        f"about {more} more cells are needed ({name})."
+        if more
+        else "this count is enough."
     )
     return PRECISION.format(points=PRECISION_POINTS, answer=answer)

@@ -116,7 +116,7 @@ function makeRow(index) {
 }
 
 function makeHeading({ label, start, end }) {
-  const heading = document.createElement("h3");
+  const heading = text("div", "", "title");
   heading.setAttribute("role", "rowheader");
   heading.append(swatch(labels[label].colour), text("bdi", labels[label].shown));
   heading.append(text("span", end - start, "tally"));

@@ -66,8 +66,7 @@ async function signOff(event) {
   };
   const name = `${report.stem}.signed.html`;
   download(name, "text/html", signedCopy(record));
-  download(`${report.stem}.corrections.csv`, "text/csv", bytes);
-  say("save-status", `${name} and the corrections are saved.`);
+  say("save-status", `${name} is saved; the corrections can be saved from it too.`);
 }
 
 // This page as it was written, with the record of the review in it.

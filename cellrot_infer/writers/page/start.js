@@ -57,7 +57,13 @@ function wire() {
 function start() {
   restore();
   document.querySelector(".bench").hidden = false;
-  document.getElementById("signoff-form").hidden = Boolean(signedOff);
+  const form = document.getElementById("signoff-form");
+  form.hidden = false;
+  if (signedOff) {
+    document.getElementById("reviewer").readOnly = true;
+    form.querySelector("[type=submit]").hidden = true;
+    form.querySelector("h3").textContent = "This review is signed off";
+  }
   document.body.classList.toggle("posed", report.posed);
   fillFilter();
   buildDetail();
