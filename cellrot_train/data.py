@@ -97,6 +97,8 @@ def load_patch_set(path: Path, class_names: Sequence[str] = ()) -> PatchSet:
     if not any(record.split for record in records):
         records = _split(records, root)
     _refuse_leaks(records, root)
+    if not class_names:  # given names are those of a model, which has learned them
+        _refuse_unlearned(records, root)
     return PatchSet(root, tuple(records), names)
 
 
@@ -264,7 +266,7 @@ def _split_slides(groups: dict[str, list[int]], root: Path) -> dict[int, str]:
 
 
 def _refuse_leaks(records: Sequence[PatchRecord], root: Path) -> None:
-    """Raise DataError where a slide, or a class without training, crosses splits."""
+    """Raise DataError where a slide is in more than one split."""
     splits: dict[str, set[str]] = defaultdict(set)
     for record in records:
         if record.slide:
@@ -275,6 +277,10 @@ def _refuse_leaks(records: Sequence[PatchRecord], root: Path) -> None:
             f"{', '.join(sorted(splits[leaking[0]]))}), as are {len(leaking)} in "
             "all; a slide belongs to one split"
         )
+
+
+def _refuse_unlearned(records: Sequence[PatchRecord], root: Path) -> None:
+    """Raise DataError where a class has no training patch."""
     seen = {record.label for record in records if record.split == "train"}
     for record in records:
         if record.label and record.label not in seen:

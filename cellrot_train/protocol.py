@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellrot_infer.errors import DataError
 from cellrot_infer.types import Floats
 from cellrot_train.metrics import (
     EIGHT_CLASSES,
@@ -42,11 +43,20 @@ ORIGINAL, TURNED = "original", "turned"
 
 
 class Scheme(NamedTuple):
-    """A way to name the classes, and the labels (N,) in it."""
+    """A way to name the classes: `group_of` (K,) says which of them a class becomes."""
 
     name: str
     class_names: tuple[str, ...]
+    group_of: Indices
+
+
+class Task(NamedTuple):
+    """Cells to tell apart: labels (N,) of a scheme, folds, and groups to resample."""
+
+    scheme: Scheme
     labels: Indices
+    fold: Indices
+    groups: NDArray[np.str_] | None
 
 
 @dataclass(frozen=True)
@@ -106,16 +116,19 @@ def run_protocol(
     """
     counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
     kept = (labels >= 0) & (counts[labels] >= FOLDS)
+    if not kept.any():
+        raise DataError(f"no class has {FOLDS} labelled cells, as a probe needs")
     views = {view: features[kept] for view, features in views.items()}
     slides = None if slides is None else slides[kept]
     fold = assign_folds(labels[kept], slides, seed=seed)
     groups = None if slides is None else resampling_groups(slides)
     rows: list[Row] = []
     for scheme in schemes(labels[kept], class_names):
+        task = Task(scheme, scheme.group_of[labels[kept]], fold, groups)
         for reader in READERS:
-            rows += _with_all_labels(views, scheme, reader, fold, groups)
+            rows += _with_all_labels(views, task, reader)
         for per_class in budgets:
-            rows += _with_few_labels(views, scheme, fold, per_class, seed)
+            rows += _with_few_labels(views, task, per_class, seed)
     rare = (
         name for name, count in zip(class_names, counts, strict=True) if count < FOLDS
     )
@@ -126,21 +139,17 @@ def run_protocol(
 def schemes(labels: Indices, class_names: tuple[str, ...]) -> Iterator[Scheme]:
     """Yield all classes, then BloodMNIST's where that merges some that occur."""
     names, index = merge_classes(class_names, EIGHT_CLASSES)
-    merged = index[labels]
-    count, merged_count = len(np.unique(labels)), len(np.unique(merged))
-    yield Scheme(f"{count} classes", class_names, labels)
+    count, merged_count = len(np.unique(labels)), len(np.unique(index[labels]))
+    yield Scheme(f"{count} classes", class_names, np.arange(len(class_names)))
     if merged_count < count:
-        yield Scheme(f"{merged_count} classes", names, merged)
+        yield Scheme(f"{merged_count} classes", names, index)
 
 
 def _with_all_labels(
-    views: Mapping[View, Floats],
-    scheme: Scheme,
-    reader: Reader,
-    fold: Indices,
-    groups: NDArray[np.str_] | None,
+    views: Mapping[View, Floats], task: Task, reader: Reader
 ) -> Iterator[Row]:
-    labels, count = scheme.labels, len(scheme.class_names)
+    scheme, labels, fold, groups = task
+    count = len(scheme.class_names)
     probe = fit_probe(reader, views[ORIGINAL], labels, fold)
     upright = probe.predict(views[ORIGINAL])
     for view, features in views.items():
@@ -156,18 +165,15 @@ def _with_all_labels(
 
 
 def _with_few_labels(
-    views: Mapping[View, Floats],
-    scheme: Scheme,
-    fold: Indices,
-    per_class: int,
-    seed: int,
+    views: Mapping[View, Floats], task: Task, per_class: int, seed: int
 ) -> Iterator[Row]:
+    scheme, labels, fold, _ = task
     upright = views[ORIGINAL]
-    runs = few_label_runs(upright, scheme.labels, fold, per_class, seed=seed)
+    runs = few_label_runs(upright, labels, fold, per_class, seed=seed)
     for view, features in views.items() if runs else ():
         predicted = [run.predict(features) for run in runs]
         draws = [
-            confusion(scheme.labels[run.rows], found, len(scheme.class_names))
+            confusion(labels[run.rows], found, len(scheme.class_names))
             for run, found in zip(runs, predicted, strict=True)
         ]
         scores = {

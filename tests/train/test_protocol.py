@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cellrot_infer.errors import DataError
 from cellrot_infer.types import Floats
 from cellrot_train.metrics import Indices
 from cellrot_train.protocol import Protocol, run_protocol
@@ -103,3 +104,10 @@ def test_known_slides_are_kept_together_and_resampled() -> None:
         run_protocol({"original": features}, labels, NAMES, budgets=()).resampled
         == "cells"
     )
+
+
+def test_a_handful_of_cells_is_no_evaluation() -> None:
+    features, labels = cells()
+
+    with pytest.raises(DataError, match="no class has 5 labelled cells"):
+        run_protocol({"original": features[::11]}, labels[::11], NAMES)
