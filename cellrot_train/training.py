@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cellrot_infer.errors import CellrotError, OutputError
@@ -16,6 +16,7 @@ from cellrot_train.classifier import fit_classifier
 from cellrot_train.config import Config
 from cellrot_train.display import Display
 from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, train
+from cellrot_train.metrics import macro_f1
 from cellrot_train.objectives import Learner, freeze_unused
 from cellrot_train.pixels import Pixels
 from cellrot_train.processes import arithmetic
@@ -192,15 +193,30 @@ class Training:
         state = checkpoint.load(path, self.feed.device)
         load_weights(self.mean, state["learner"], path)
         rows = rows_of(self.patch_set, "train", labelled=True)
-        if "supervised" not in self.learner.weights and len(rows):
-            features = features_of(self.mean, self.images, rows)
-            labels = self.labels[rows].to(features.device)
-            classes = len(self.patch_set.class_names)
-            self.mean.classifier = fit_classifier(features, labels, classes)
+        if len(rows) and self._refit(rows):
             self._save_best(state["epoch"])
         counts = self.validation.confusion(self.mean)
         scores = {} if counts is None else figures(counts)
         self.run.write_json(METRICS, {"epoch": state["epoch"], **scores})
+
+    def _refit(self, rows: Tensor) -> bool:
+        """Fit the classifier anew on the frozen features; return whether it stays.
+
+        A classifier that was trained along with the encoder ran after features that
+        moved, and seldom caught up; it stays where it is better on validation.
+        """
+        trained, before = self.mean.classifier, self.validation.confusion(self.mean)
+        features = features_of(self.mean, self.images, rows)
+        labels = self.labels[rows].to(features.device)
+        classes = len(self.patch_set.class_names)
+        self.mean.classifier = fit_classifier(features, labels, classes)
+        after = self.validation.confusion(self.mean)
+        if "supervised" not in self.learner.weights or before is None or after is None:
+            return True
+        if macro_f1(after) > macro_f1(before):
+            return True
+        self.mean.classifier = trained
+        return False
 
     def _save(self) -> None:
         if not self.share.rank:
