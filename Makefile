@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo setup check test models clean
 demo: .venv/inference
-	$(BIN)/cellrot-infer slide tests/data/frames/bccd --report csv --out demo
+	$(BIN)/cellrot-infer slide tests/data/frames/pbc_fields tests/data/frames/bccd --report csv --out demo
 
 setup: .venv/training
 
@@ -21,6 +21,16 @@ check: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Trains the shipped models again; DATA is the folder of PBC's patches.
+CREDIT := Acevedo A et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30 (2020) 105474, CC BY 4.0
+models: setup
+	for config in models/*.toml; do \
+	  name=$$(basename $$config .toml); \
+	  $(BIN)/cellrot-train fit --config $$config --data $(DATA) --out runs/models --name $$name && \
+	  $(BIN)/cellrot-train export runs/models/$$name-* --name $$name --licence "CC BY 4.0" --credit "$(CREDIT)" || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.models
 
 clean:
 	rm -rf .venv demo
