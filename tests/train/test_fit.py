@@ -1,0 +1,417 @@
+"""One training from settings to a run folder, whatever happens on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cellrot_infer.errors import DataError, DeviceError
+from cellrot_train import checkpoint
+from cellrot_train.cli import app
+from cellrot_train.config import Config, ConfigError
+from cellrot_train.display import Silent
+from cellrot_train.fit import fit, resume
+from cellrot_train.intake import Intake
+from cellrot_train.loop import Step
+from cellrot_train.pixels import Pixels
+from cellrot_train.run import Run, load_run, newest_run
+from cellrot_train.training import InterruptedRunError
+from tests.train.conftest import SAMPLES, MakeImage
+
+
+class Notes(Silent):
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class StopAt(Silent):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def step(self, step: Step) -> None:
+        if step.index == self.index:
+            raise KeyboardInterrupt
+
+
+def weights(run: Run, name: str = "last.pt") -> dict[str, Any]:
+    return checkpoint.load(run.folder / name)
+
+
+def same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    """Return whether nested values are equal, tensors bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
+    config = Config(
+        model="hnet-r2", data=str(SAMPLES), objective="supervised+0.1*reconstruction",
+        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=6, device="cpu",
+        learning_rate=5e-3,
+    )  # fmt: skip
+    return fit(config, root=tmp_path_factory.mktemp("runs") / "Läufe 1", name="whole")
+
+
+def test_a_run_folder_stands_alone(trained: Run) -> None:
+    names = {entry.name for entry in trained.folder.iterdir()}
+
+    assert trained.folder.name == "whole-hnet-r2"
+    assert names >= {
+        "config.json", "data.json", "versions.json", "history.csv", "metrics.json",
+        "last.pt", "best.pt",
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith(".part")]
+    data = json.loads((trained.folder / "data.json").read_text(encoding="utf-8"))
+    assert data["counts"] == {"train": 220, "val": 66, "test": 88}
+    assert len(data["sha256"]) == 64
+    history = (trained.folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert history[0].startswith("epoch,loss,val_macro_f1")
+    assert len(history) == 7
+
+
+def test_a_run_learns_real_cells(trained: Run, pixels: Pixels) -> None:
+    loaded = load_run(trained.folder)
+    history = weights(trained)["progress"]["history"]
+
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert loaded.metrics["val_macro_f1"] == max(row["val_macro_f1"] for row in history)
+    assert loaded.metrics["val_macro_f1"] > 0.5  # guessing reaches 0.09
+
+
+def test_a_loaded_run_is_ready_to_classify(trained: Run, cache: Path) -> None:
+    from cellrot_train.data import load_patch_set
+    from cellrot_train.pixels import load_patches
+
+    run = load_run(trained.folder)
+    patch_set = load_patch_set(SAMPLES)
+    patches = load_patches(patch_set, "val", run.config.side_px, cache)
+
+    with torch.no_grad():
+        images = Intake(run.config.side_px)(patches)
+        logits = run.classifier(run.encoder.encode(images).features)
+
+    truth = torch.from_numpy(patch_set.labels[patch_set.indices("val")])
+    hits = (logits.argmax(dim=1) == truth).float().mean().item()
+    assert hits == pytest.approx(run.metrics["val_accuracy"])
+    assert run.class_names == patch_set.class_names
+    assert run.pixel_size_um == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "reconstruction"])
+def test_without_labels_a_run_still_gets_a_classifier(
+    tmp_path: Path, tiny: Config, objective: str
+) -> None:
+    config = replace(tiny, objective=objective, side_px=32, epochs=1)
+
+    run = load_run(fit(config, root=tmp_path).folder)
+
+    assert run.metrics["val_macro_f1"] > 0.4  # frozen features, fitted at the end
+    assert run.classifier.weight.shape == (11, run.encoder.feature_size)
+
+
+def test_a_set_without_labels_can_only_be_learned_from_without(
+    tmp_path: Path, tiny: Config, make_image: MakeImage
+) -> None:
+    for number in range(8):
+        make_image(tmp_path / "set" / f"{number}.png", seed=number)
+    config = replace(tiny, data=str(tmp_path / "set"), epochs=1)
+
+    with pytest.raises(DataError, match="no labels, which the objective supervised"):
+        fit(config, root=tmp_path)
+    run = load_run(
+        fit(replace(config, objective="reconstruction"), root=tmp_path).folder
+    )
+    assert run.class_names == ()
+
+
+@pytest.mark.parametrize("step", [2, 6, 7, 9, 12])
+def test_a_run_stopped_at_any_step_ends_like_one_that_was_not(
+    tmp_path: Path, tiny: Config, step: int
+) -> None:
+    """Six steps an epoch: within, at an epoch's end, at a start, in the last step."""
+    config = replace(tiny, objective="joint", augment="strong", save_minutes=0.0)
+    whole = fit(config, root=tmp_path, name="whole")
+
+    with pytest.raises(InterruptedRunError, match=f"stopped at step {step}; .* is kep"):
+        fit(config, root=tmp_path, name="cut", show=StopAt(step - 1))
+    resumed = resume(next(tmp_path.glob("cut-*")))
+
+    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed, "best.pt"), weights(whole, "best.pt"))
+    for name in ("history.csv", "metrics.json"):
+        cut, uncut = resumed.folder / name, whole.folder / name
+        assert cut.read_bytes() == uncut.read_bytes()
+
+
+def test_a_run_stopped_before_its_first_checkpoint_says_so(
+    tmp_path: Path, tiny: Config
+) -> None:
+    with pytest.raises(InterruptedRunError, match="before the first checkpoint"):
+        fit(tiny, root=tmp_path, show=StopAt(0))
+
+
+def test_the_seed_decides(tmp_path: Path, tiny: Config) -> None:
+    one, two, other = (
+        fit(replace(tiny, seed=seed), root=tmp_path, name=name)
+        for seed, name in ((1, "one"), (1, "two"), (2, "other"))
+    )
+
+    assert same(weights(one), weights(two))
+    assert not same(weights(one), weights(other))
+
+
+def test_another_patch_set_is_not_resumed(tmp_path: Path, tiny: Config) -> None:
+    run = fit(tiny, root=tmp_path)
+    (run.folder / "metrics.json").unlink()
+    run.write_json("data.json", {**run.read_json("data.json"), "sha256": "0" * 64})
+
+    with pytest.raises(DataError, match="have changed since the run began"):
+        resume(run.folder)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, tiny: Config) -> None:
+    run, show = fit(tiny, root=tmp_path), Notes()
+    before = (run.folder / "last.pt").stat().st_mtime_ns
+
+    resume(run.folder, show=show)
+
+    assert show.lines == [f"{run.folder}: is finished already"]
+    assert (run.folder / "last.pt").stat().st_mtime_ns == before
+
+
+def test_training_starts_from_another_runs_encoder(
+    tmp_path: Path, tiny: Config
+) -> None:
+    first = fit(replace(tiny, objective="contrastive"), root=tmp_path, name="first")
+    config = replace(tiny, init=str(first.folder), learning_rate=0.0, weight_decay=0.0)
+
+    second = fit(config, root=tmp_path, name="second")
+
+    one, two = (
+        weights(first, "best.pt")["encoder"],
+        weights(second, "best.pt")["encoder"],
+    )
+    assert all(torch.allclose(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "baseline"}, "a run of hnet-r0, expected baseline"),
+        ({"width": 6}, "of another model or version"),
+    ],
+)
+def test_an_encoder_of_another_make_is_refused(
+    tmp_path: Path, tiny: Config, change: dict[str, Any], message: str
+) -> None:
+    first = fit(replace(tiny, epochs=1), root=tmp_path)
+    config = replace(tiny, init=str(first.folder), **change)
+
+    with pytest.raises((ConfigError, DataError), match=message):
+        fit(config, root=tmp_path)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, tiny: Config) -> None:
+    with pytest.raises(DataError, match="no run"):
+        load_run(tmp_path)
+    with pytest.raises(DataError, match="no trained run; train one with"):
+        newest_run(tmp_path)
+    with pytest.raises(InterruptedRunError):
+        fit(tiny, root=tmp_path, show=StopAt(0))
+    with pytest.raises(DataError, match=r"has no best\.pt yet"):
+        load_run(next(tmp_path.iterdir()))
+
+
+def test_the_newest_run_is_the_one_trained_last(tmp_path: Path, tiny: Config) -> None:
+    for name in ("b", "a"):
+        fit(replace(tiny, epochs=1), root=tmp_path, name=name)
+
+    assert newest_run(tmp_path).name == "a-hnet-r0"
+
+
+def test_runs_of_the_same_name_do_not_meet(tmp_path: Path, tiny: Config) -> None:
+    config = replace(tiny, epochs=1)
+    folders = {fit(config, root=tmp_path, name="x").folder.name for _ in range(2)}
+
+    assert folders == {"x-hnet-r0", "x-2-hnet-r0"}
+
+
+def test_few_labels_among_many_unlabelled_cells(
+    tmp_path: Path, tiny: Config, make_image: MakeImage
+) -> None:
+    for number in range(10):
+        make_image(tmp_path / "more" / f"{number}.png", side=256, seed=number)
+    config = replace(
+        tiny, objective="joint+consistency", labels_per_class=2, labelled_share=0.25,
+        unlabelled=str(tmp_path / "more"), epochs=1,
+    )  # fmt: skip
+
+    run = fit(config, root=tmp_path)
+
+    data = run.read_json("data.json")
+    assert data["counts"]["train"] == 230
+    assert data["labelled"] == 22 + 66 + 88
+
+
+@pytest.mark.parametrize("device", ["cuda", "abacus", "meta"])
+def test_a_device_that_does_not_work_is_refused(tiny: Config, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(DeviceError, match=device):
+        fit(replace(tiny, device=device))
+
+
+def test_deterministic_training_leaves_no_trace(tmp_path: Path, tiny: Config) -> None:
+    fit(replace(tiny, deterministic=True, epochs=1), root=tmp_path)
+
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cellrot_train", "fit", *arguments]
+
+
+QUICK = ("--model", "hnet-r0", "--side-px", "16", "--width", "4", "--device", "cpu")
+
+
+def test_the_command_trains_on_the_samples_and_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["fit", *QUICK, "--epochs", "1", "--out", str(tmp_path / "my runs")]
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "no --data: training on the samples in" in result.output
+    assert "epoch 1" in result.output
+    assert newest_run(tmp_path / "my runs").name.endswith("-hnet-r0")
+
+
+def test_every_setting_is_a_flag() -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["fit", "--help"])
+
+    for name in Config().to_dict():
+        assert f"--{name.replace('_', '-')}" in result.output
+
+
+def test_a_users_mistake_is_one_line_and_status_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command("--data", str(tmp_path / "gone")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "gone: no such folder of patches" in done.stderr
+
+
+def test_help_waits_for_no_torch() -> None:
+    code = (
+        "import sys, cellrot_train.cli; "
+        "sys.exit(bool({'torch', 'cv2', 'numpy', 'sklearn'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    quick = command(*QUICK, "--out", str(root), "--name", "x", "--save-minutes", "0")
+    return subprocess.Popen(
+        [*quick, *arguments], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_keeps_the_last_checkpoint_and_says_so(tmp_path: Path) -> None:
+    process = start(tmp_path, "--epochs", "500")
+    wait_for(tmp_path / "x-hnet-r0" / "last.pt")
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "last.pt is kept, go on with `cellrot-train fit --resume" in message
+    assert checkpoint.load(tmp_path / "x-hnet-r0" / "last.pt")["progress"]["done"] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files refuses the write as a full disk does."""
+    import resource
+
+    run = Run.create(tmp_path, "x", Config(model="hnet-r0"))
+    kept = run.folder / "last.pt"
+    checkpoint.save(kept, {"done": 0})
+    small = 20_000
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))
+
+    code = (
+        "import sys; from pathlib import Path; import torch; "
+        "from cellrot_train import checkpoint; "
+        "checkpoint.save(Path(sys.argv[1]), {'weights': torch.zeros(100_000)})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(kept)],
+        preexec_fn=limit, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert "OutputError" in done.stderr
+    assert checkpoint.load(kept)["done"] == 0
+    assert not list(run.folder.glob("*.part"))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_plain_words(
+    tmp_path: Path, tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellrot_infer.errors import OutputError
+
+    saved = checkpoint.save
+    calls: list[Path] = []
+
+    def full(path: Path, state: dict[str, Any]) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            raise OutputError(f"{path}: cannot be written (No space left on device)")
+        saved(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(OutputError, match=r"No space left.*last\.pt is kept, go on"):
+        fit(tiny, root=tmp_path)
+
+
+def test_the_samples_are_those_of_the_tests() -> None:
+    from cellrot_train.fit import SAMPLES as USED
+
+    assert USED.resolve() == SAMPLES.resolve()
+    assert cv2.haveImageReader(str(next(USED.rglob("*.webp"))))
