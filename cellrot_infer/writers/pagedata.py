@@ -95,7 +95,6 @@ def _frame_entry(frame: FrameRecord) -> dict[str, Any]:
 
 def _cell_columns(report: Report, index: dict[str, int]) -> dict[str, list[Any]]:
     frames = {frame.name: place for place, frame in enumerate(report.frames)}
-    index = {**index, "": -1}  # a reviewed cell has no runner-up
     found = report.findings
     return {
         "frame": [frames[each.frame] for each in found],
@@ -107,6 +106,7 @@ def _cell_columns(report: Report, index: dict[str, int]) -> dict[str, list[Any]]
         "area_um2": [round(each.cell.area_um2, 1) for each in found],
         "label": [index[each.label] for each in found],
         "probability": [round(each.probability, 4) for each in found],
+        # -1 where there is none: a reviewer has no second choice
         "runner_up": [index.get(each.runner_up, -1) for each in found],
         "runner_up_probability": [round(e.runner_up_probability, 4) for e in found],
         "decision": [DECISIONS.index(each.decision) for each in found],

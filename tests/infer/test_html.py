@@ -1,0 +1,215 @@
+"""The HTML report as a file: sealed, escaped, and of a size that can be sent."""
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cellrot_infer.differential import differential
+from cellrot_infer.types import FrameRecord, Report
+from cellrot_infer.writers.html import report_to_html, size_limit, write_html
+from cellrot_infer.writers.json import report_sha256
+from cellrot_infer.writers.pagedata import letters
+from cellrot_infer.writers.thumbnail import thumbnail
+from tests.infer.report_strategies import HOSTILE, frames, provenances, reports, texts
+from tests.infer.slides import patch_of, slide
+
+SLIDE = slide(40)
+some = settings(max_examples=20, suppress_health_check=list(HealthCheck), deadline=None)
+
+
+class Outline(HTMLParser):
+    """The elements of a page, their attributes, and the text inside of each kind."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.texts: dict[str, list[str]] = {}
+        self._open = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes |= {name for name, _ in attrs}
+        self._open = tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self._open, []).append(data)
+
+
+def html_of(report: Report, previews: Mapping[str, bytes] | None = None) -> str:
+    pictures = {(each.frame, each.number): b"\xff\xd8" * 40 for each in report.findings}
+    return report_to_html(report, pictures, previews or {})
+
+
+def data_of(page: str, name: str) -> Any:  # noqa: ANN401, any JSON
+    found = re.search(rf'<script [^>]*id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+@st.composite
+def whole_reports(draw: st.DrawFn) -> Report:
+    """Return reports whose findings lie in their frames, as every run gives them."""
+    report = draw(reports)
+    records = draw(st.lists(frames, min_size=1, max_size=3, unique_by=lambda f: f.name))
+    classes = tuple(draw(st.lists(texts, min_size=2, max_size=4, unique=True)))
+    found = tuple(
+        replace(each, frame=records[number % len(records)].name, number=number)
+        for number, each in enumerate(report.findings, start=1)
+    )
+    origin = replace(draw(provenances), class_names=classes, confusion=())
+    return replace(report, provenance=origin, frames=tuple(records), findings=found)
+
+
+PLAIN = Outline(html_of(SLIDE))
+
+
+@some
+@given(whole_reports())
+def test_no_name_becomes_markup(report: Report) -> None:
+    page = Outline(html_of(report))
+
+    assert page.tags.keys() <= PLAIN.tags.keys() | {"a", "li", "div", "ul"}
+    assert page.tags["script"] == PLAIN.tags["script"] == 5
+    assert page.tags["img"] == 0
+    assert not {name for name in page.attributes if name.startswith("on")}
+
+
+def test_the_check_sees_markup_that_got_through() -> None:
+    page = html_of(replace(SLIDE, name="<img src=x onerror=alert(1)>"))
+    leaky = page.replace("&lt;img src=x onerror=alert(1)&gt;", "<img src=x onerror=y>")
+
+    assert Outline(page).tags["img"] == 0
+    assert Outline(leaky).tags["img"] > 0
+    assert "onerror" in Outline(leaky).attributes
+
+
+@some
+@given(whole_reports())
+def test_the_page_holds_every_cell_and_its_exact_names(report: Report) -> None:
+    data = data_of(html_of(report), "data")
+    labels = [entry["name"] for entry in data["labels"]]
+    names = [entry["name"] for entry in data["frames"]]
+
+    assert [labels[k] for k in data["cells"]["label"]] == [
+        finding.label for finding in report.findings
+    ]
+    assert [names[k] for k in data["cells"]["frame"]] == [
+        finding.frame for finding in report.findings
+    ]
+    assert data["sha256"] == report_sha256(report)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_would_turn_or_break_the_text_are_made_visible(name: str) -> None:
+    page = html_of(replace(SLIDE, name=name))
+
+    title = Outline(page).texts["title"][0]
+    assert not set(title) & set("\u202e\u2067\x00\u2028\udcff")
+    assert page.encode("utf-8", "strict")
+
+
+def test_only_the_script_and_style_of_the_page_may_run() -> None:
+    page = html_of(SLIDE)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    allowed = set(re.findall(r"sha256-[\w+/=]+", policy[1]))
+
+    sources = re.findall(r"<(?:script|style)>(.*?)</(?:script|style)>", page, re.DOTALL)
+    digests = [hashlib.sha256(source.encode()).digest() for source in sources]
+
+    assert {f"sha256-{base64.b64encode(each).decode()}" for each in digests} == allowed
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+
+
+def test_nothing_is_fetched() -> None:
+    page = re.sub(r"http://www\.w3\.org/2000/svg", "", html_of(SLIDE))
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", page)
+
+
+def test_the_table_can_be_read_without_its_script() -> None:
+    page = html_of(SLIDE).split("<noscript>")[0]
+
+    for share in differential(SLIDE):
+        assert share.label.replace("_", " ") in page
+        if share.percent is not None:
+            assert f">{share.percent:.1f}<" in page
+
+
+def test_a_cell_without_a_picture_is_still_there() -> None:
+    page = report_to_html(SLIDE, {}, {})
+    assert data_of(page, "thumbnails") == [""] * 40
+
+
+def test_pictures_say_what_they_are() -> None:
+    first, second = SLIDE.findings[:2]
+    pictures = {
+        (first.frame, first.number): b"\xff\xd8\xff\xe0",
+        (second.frame, second.number): b"RIFF1234WEBPVP8 ",
+    }
+
+    jpeg, webp, *_ = data_of(report_to_html(SLIDE, pictures, {}), "thumbnails")
+
+    assert jpeg == "data:image/jpeg;base64,/9j/4A=="
+    assert webp.startswith("data:image/webp;base64,")
+
+
+def test_previews_give_way_when_the_file_would_grow_too_large() -> None:
+    frame = SLIDE.frames[0]
+    many = tuple(FrameRecord(f"{k}", "", 9, 9, frame.pixel_size) for k in range(40))
+    report = replace(SLIDE, frames=(frame, *many))
+    previews = {each.name: b"\xff\xd8" * 200_000 for each in report.frames}
+
+    page = html_of(report, previews)
+
+    kept = [bool(picture) for picture in data_of(page, "previews")]
+    assert kept[0]
+    assert not kept[-1]
+    assert len(page) < size_limit(len(report.findings))
+
+
+@pytest.mark.parametrize(("cells", "megabytes"), [(1, 6), (500, 6), (5000, 40)])
+def test_the_size_allowed_grows_with_the_cells(cells: int, megabytes: float) -> None:
+    assert size_limit(cells) == pytest.approx(megabytes * 1e6)
+
+
+def test_the_file_is_written_whole(tmp_path: Path) -> None:
+    pictures = {
+        (finding.frame, finding.number): thumbnail(patch_of(index))
+        for index, finding in enumerate(SLIDE.findings)
+    }
+    path = tmp_path / "Befund ä.html"
+
+    write_html(SLIDE, pictures, path)
+
+    assert path.read_text(encoding="utf-8").endswith("</html>\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@given(st.lists(texts, unique=True, max_size=40))
+def test_no_two_classes_share_a_letter(labels: list[str]) -> None:
+    given_letters = letters(labels)
+
+    used = [letter for letter in given_letters.values() if letter]
+    assert len(used) == len(set(used)) == min(26, len(labels))
+
+
+def test_letters_come_from_the_names() -> None:
+    assert letters(["band_neutrophil", "basophil", "blast"]) == {
+        "band_neutrophil": "b",
+        "basophil": "a",
+        "blast": "l",
+    }
