@@ -35,9 +35,10 @@ def differential(report: Report) -> tuple[Share, ...]:
     classes = report.provenance.class_names
     named = sorted(counts.keys() - {*classes, *UNDECIDED})
     total = denominator(report)
+    rows = dict.fromkeys((*classes, *named, *UNDECIDED))  # a class may be "unknown"
     return tuple(
         _share(label, counts[label], total, label not in report.scheme.excluded)
-        for label in (*classes, *named, *UNDECIDED)
+        for label in rows
     )
 
 

@@ -1,6 +1,7 @@
 """The files of a report: which kinds there are, and what each is called."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellrot_infer.files import write_bytes, write_text
@@ -8,13 +9,46 @@ from cellrot_infer.pipeline import FrameResult
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import cells_csv, differential_csv
 from cellrot_infer.writers.geojson import frame_to_geojson
+from cellrot_infer.writers.html import report_to_html
 from cellrot_infer.writers.json import report_to_json
 from cellrot_infer.writers.overlay import overlay_png
+from cellrot_infer.writers.thumbnail import preview, thumbnail
+
+MAX_PICTURES = 64_000_000  # bytes; a page with more than that opens nowhere
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Small images of cells and frames, kept while their frames go by."""
+
+    thumbnails: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    previews: dict[str, bytes] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, result: FrameResult) -> None:
+        """Keep pictures of `result`, unless there are too many already."""
+        if self.size > MAX_PICTURES:
+            return
+        for finding, patch in zip(result.findings, result.patches, strict=True):
+            picture = thumbnail(patch, finding.orientation_rad)
+            self.thumbnails[finding.frame, finding.number] = picture
+            self.size += len(picture)
+        self.previews[result.frame.name] = preview(result.frame.pixels)
+        self.size += len(self.previews[result.frame.name])
+
 
 # One file a slide: a view of its whole report.
-_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report], str]]] = {
-    "csv": {"cells.csv": cells_csv, "differential.csv": differential_csv},
-    "json": {"json": report_to_json},
+_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report, Pictures], str]]] = {
+    "csv": {
+        "cells.csv": lambda report, _: cells_csv(report),
+        "differential.csv": lambda report, _: differential_csv(report),
+    },
+    "json": {"json": lambda report, _: report_to_json(report)},
+    "html": {
+        "html": lambda report, pictures: report_to_html(
+            report, pictures.thumbnails, pictures.previews
+        )
+    },
 }
 # One file a frame, written as soon as the frame is done: views of a report on it.
 _OF_FRAME: Mapping[str, tuple[str, Callable[[Report, FrameResult], bytes]]] = {
@@ -35,6 +69,11 @@ def needs_frames(kinds: Sequence[str]) -> bool:
     return any(kind in _OF_FRAME for kind in kinds)
 
 
+def needs_pictures(kinds: Sequence[str]) -> bool:
+    """Return whether one of `kinds` shows the cells."""
+    return "html" in kinds
+
+
 def write_frame(
     report: Report, result: FrameResult, kinds: Sequence[str], base: Path
 ) -> Iterator[Path]:
@@ -48,11 +87,13 @@ def write_frame(
             yield _written(base, ending, view(report, result))
 
 
-def write_slide(report: Report, kinds: Sequence[str], base: Path) -> Iterator[Path]:
+def write_slide(
+    report: Report, pictures: Pictures, kinds: Sequence[str], base: Path
+) -> Iterator[Path]:
     """Write the files of `report`, named after `base`; yield each when complete."""
     for kind in kinds:
         for ending, view in _OF_SLIDE.get(kind, {}).items():
-            yield _written(base, ending, view(report))
+            yield _written(base, ending, view(report, pictures))
 
 
 def _written(base: Path, ending: str, content: str | bytes) -> Path:

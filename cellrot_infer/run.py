@@ -6,7 +6,13 @@ from pathlib import Path
 
 from cellrot_infer.classify import Classifier
 from cellrot_infer.files import make_folder
-from cellrot_infer.outputs import needs_frames, write_frame, write_slide
+from cellrot_infer.outputs import (
+    Pictures,
+    needs_frames,
+    needs_pictures,
+    write_frame,
+    write_slide,
+)
 from cellrot_infer.pipeline import (
     FrameResult,
     analyze_frames,
@@ -56,29 +62,31 @@ class Run:
             reason = f"{slide.name}: no images in this folder"
             return self._report([Failure(slide.name, reason)], slide), []
         files: list[Path] = []
-        report = self._report(self._results(slide, files), slide)
+        pictures = Pictures()
+        report = self._report(self._results(slide, files, pictures), slide)
         if report.frames:
             base = self.request.folder / slide.stem
-            of_slide = list(write_slide(report, self.request.kinds, base))
-            files = of_slide + files
+            kinds = self.request.kinds
+            files[:0] = write_slide(report, pictures, kinds, base)
         return report, files
 
     def _results(
-        self, slide: Slide, files: list[Path]
+        self, slide: Slide, files: list[Path], pictures: Pictures
     ) -> Iterator[FrameResult | Failure]:
-        """Yield the result of each image; add the files of frames to `files`."""
+        """Yield the result of each image; fill `files` and `pictures` on the way."""
         frames = read_frames(
             slide.images,
             pixel_size_um=self.request.pixel_size_um,
             fallback_um=self.classifier.card.pixel_size_um,
         )
-        bases = self._frame_bases(slide)
-        for base, result in zip(
-            bases, analyze_frames(frames, self.classifier), strict=True
-        ):
-            if isinstance(result, FrameResult) and needs_frames(self.request.kinds):
-                report = self._report([result], slide)
-                files += write_frame(report, result, self.request.kinds, base)
+        results = analyze_frames(frames, self.classifier)
+        for base, result in zip(self._frame_bases(slide), results, strict=True):
+            if isinstance(result, FrameResult):
+                if needs_pictures(self.request.kinds):
+                    pictures.add(result)
+                if needs_frames(self.request.kinds):
+                    report = self._report([result], slide)
+                    files += write_frame(report, result, self.request.kinds, base)
             self.on_frame()
             yield result
 

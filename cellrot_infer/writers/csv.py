@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from cellrot_infer.differential import differential
 from cellrot_infer.types import Finding, Report
+from cellrot_infer.writers.text import shown
 
 CELL_COLUMNS = (
     "frame",
@@ -28,7 +29,7 @@ CELL_COLUMNS = (
 )
 DIFFERENTIAL_COLUMNS = ("label", "count", "percent", "ci_low", "ci_high")
 # What a spreadsheet takes for the start of a formula, also in full width.
-_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def cells_csv(report: Report) -> str:
@@ -59,8 +60,9 @@ def differential_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def plain(text: str) -> str:
-    """Return `text` so that no spreadsheet runs it as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    """Return `text` on one line, so that no spreadsheet runs it as a formula."""
+    line = shown(text)
+    return f"'{line}" if line.lstrip(" ").startswith(_FORMULA_STARTS) else line
 
 
 def _cell_row(finding: Finding) -> tuple[object, ...]:
