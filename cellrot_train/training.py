@@ -12,12 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cellrot_infer.errors import CellrotError, OutputError
 from cellrot_train import checkpoint
-from cellrot_train.classifier import fit_classifier
+from cellrot_train.classifier import Classifier, fit_classifier
 from cellrot_train.config import Config
 from cellrot_train.display import Display
 from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, train
-from cellrot_train.metrics import macro_f1
-from cellrot_train.objectives import Learner, freeze_unused
+from cellrot_train.metrics import Counts, macro_f1
+from cellrot_train.objectives import RECONSTRUCTING, Learner, freeze_unused
 from cellrot_train.pixels import Pixels
 from cellrot_train.processes import arithmetic
 from cellrot_train.run import BEST, LAST, METRICS, Run, load_weights, new_encoder
@@ -40,6 +40,9 @@ class Progress:
     losses: list[float] = field(default_factory=list)  # of the epoch so far
     history: list[Row] = field(default_factory=list)
     best: float = -torch.inf
+
+
+L2 = (1e-4, 1e-3, 1e-5, 1e-6)  # weight decays of the final classifier; the usual first
 
 
 class Training:
@@ -196,27 +199,45 @@ class Training:
         if len(rows) and self._refit(rows):
             self._save_best(state["epoch"])
         counts = self.validation.confusion(self.mean)
+        self._portray(counts)
         scores = {} if counts is None else figures(counts)
         self.run.write_json(METRICS, {"epoch": state["epoch"], **scores})
+
+    def _portray(self, counts: Counts | None) -> None:
+        """Put the pictures of the run into its folder."""
+        from cellrot_train import portrait  # matplotlib takes a second
+
+        folder, shown = self.run.folder, portrait.shown_cells(self.patch_set)
+        if not self.learner.weights.keys() & RECONSTRUCTING:
+            shown = []  # its decoder has learned nothing
+        patches = self.images[torch.tensor(shown, dtype=torch.long)]
+        history = self.progress.history
+        portrait.write_pictures(folder, self.mean.encoder, patches, history)
+        if counts is not None:
+            portrait.write_confusion(folder, counts, self.patch_set.class_names)
 
     def _refit(self, rows: Tensor) -> bool:
         """Fit the classifier anew on the frozen features; return whether it stays.
 
-        A classifier that was trained along with the encoder ran after features that
-        moved, and seldom caught up; it stays where it is better on validation.
+        One that was trained along with the encoder saw features that moved, of images
+        that were changed at random. The better one on validation stays.
         """
-        trained, before = self.mean.classifier, self.validation.confusion(self.mean)
         features = features_of(self.mean, self.images, rows)
         labels = self.labels[rows].to(features.device)
         classes = len(self.patch_set.class_names)
-        self.mean.classifier = fit_classifier(features, labels, classes)
-        after = self.validation.confusion(self.mean)
-        if "supervised" not in self.learner.weights or before is None or after is None:
-            return True
-        if macro_f1(after) > macro_f1(before):
-            return True
-        self.mean.classifier = trained
-        return False
+        rivals = [fit_classifier(features, labels, classes, l2=l2) for l2 in L2]
+        if "supervised" in self.learner.weights:
+            rivals.insert(0, self.mean.classifier)
+        best = max(rivals, key=self._validated)
+        self.mean.classifier, trained = best, self.mean.classifier
+        return best is not trained
+
+    def _validated(self, classifier: Classifier) -> float:
+        """Return the macro-F1 on validation with `classifier`, 0 without labels."""
+        self.mean.classifier, kept = classifier, self.mean.classifier
+        counts = self.validation.confusion(self.mean)
+        self.mean.classifier = kept
+        return 0.0 if counts is None else float(macro_f1(counts))
 
     def _save(self) -> None:
         if not self.share.rank:
