@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cellrot_infer.errors import CellrotError
+from cellrot_infer.errors import CellrotError, ModelError
 from cellrot_infer.models import DEFAULT_MODEL
 
 CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
@@ -116,6 +116,77 @@ def slide(
             counted += len(done.frames)
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def models(
+    *,
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Measure the certificate of a model again on this machine.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """List the models that are there, or verify one."""
+    from cellrot_infer import listing  # deferred: --help stays instant
+    from cellrot_infer.terminal import note, show_table
+
+    if verify:
+        table, holds = listing.verification(verify)
+        show_table(table)
+        if not holds:
+            raise ModelError(f"{verify} does not keep here what its card certifies")
+        return
+    table, faults = listing.models_table()
+    show_table(table)
+    for fault in faults:
+        note(f"error: {fault}")
+    if faults:
+        raise typer.Exit(CANNOT_RUN)
+
+
+@app.command()
+def doctor(*, out: Out = Path()) -> None:
+    """Check this workstation: libraries, device, models, write access."""
+    from cellrot_infer.doctor import examine  # deferred: --help stays instant
+
+    wrong = 0
+    for check in examine(out):
+        typer.echo(f"{'WRONG' if check.repair else 'ok':<6}{check.subject}: ", nl=False)
+        typer.echo(check.finding)
+        if check.repair:
+            typer.echo(f"      repair: {check.repair}")
+            wrong += 1
+    if wrong:
+        raise typer.Exit(CANNOT_RUN)
+
+
+@app.command()
+def bench(
+    *,
+    model: Annotated[
+        str, typer.Option(help="One model only; else all that are shipped.")
+    ] = "",
+    device: Device = "auto",
+    threads: Threads = 0,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Time for each measurement.")
+    ] = 1.0,
+) -> None:
+    """Measure cells per second at batches of 1, 8 and 64, for 1 to all threads."""
+    from cellrot_infer import listing  # deferred: --help stays instant
+    from cellrot_infer.bench import thread_counts
+    from cellrot_infer.models import find_model, shipped_models
+    from cellrot_infer.terminal import ProgressBar, show_table
+
+    chosen = [find_model(model)] if model else shipped_models()
+    counts = (threads,) if threads else thread_counts()
+    with ProgressBar(len(chosen) * len(counts)) as bar:
+        table = listing.speeds_table(chosen, device, counts, seconds, bar.advance)
+    show_table(table)
 
 
 def report_kinds(text: str) -> tuple[str, ...]:

@@ -1,0 +1,54 @@
+"""The golden cells of a card: does the file still say here what it said at export?"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cellrot_infer.classify import Classifier
+from cellrot_infer.errors import FrameError, ModelError
+from cellrot_infer.images import read_image
+from cellrot_infer.types import PATCH_SIDE_PX, Floats, Patches
+
+TOLERANCE = 1e-3  # processors sum in different orders; a wrong answer is further off
+
+
+def golden_patches(classifier: Classifier) -> Patches:
+    """Return the golden cells (N, 256, 256, 3); ModelError where they are damaged."""
+    cells = [_patch(cell) for cell in classifier.card.golden]
+    if any(cell.shape != (PATCH_SIDE_PX, PATCH_SIDE_PX, 3) for cell in cells):
+        raise ModelError(f"model {classifier.card.name}: a golden cell is no patch")
+    empty = np.empty((0, PATCH_SIDE_PX, PATCH_SIDE_PX, 3), np.uint8)
+    return np.stack(cells) if cells else empty
+
+
+def golden_error(classifier: Classifier) -> float:
+    """Return the largest change of a probability of the golden cells, 0 without any."""
+    patches = golden_patches(classifier)
+    if not len(patches):
+        return 0.0
+    actual = classifier.classify(patches).probabilities
+    expected = np.stack([_probabilities(cell) for cell in classifier.card.golden])
+    if actual.shape != expected.shape:
+        raise ModelError(
+            f"model {classifier.card.name}: its golden cells have {expected.shape[1]} "
+            f"probabilities, expected {actual.shape[1]}"
+        )
+    return float(np.abs(actual - expected).max())
+
+
+def _patch(cell: Mapping[str, Any]) -> Patches:
+    try:
+        data = base64.b64decode(str(cell.get("patch", "")), validate=True)
+        return read_image(data, "golden cell")
+    except (binascii.Error, FrameError) as error:
+        raise ModelError(f"a golden cell cannot be read ({error})") from None
+
+
+def _probabilities(cell: Mapping[str, Any]) -> Floats:
+    try:
+        return np.array(cell.get("probabilities"), np.float32).reshape(-1)
+    except (TypeError, ValueError):
+        raise ModelError("a golden cell has no probabilities") from None
