@@ -17,6 +17,7 @@ from cellrot_infer.files import write_bytes
 from cellrot_infer.types import Report
 from cellrot_infer.writers import originsections
 from cellrot_infer.writers.countsection import count_section
+from cellrot_infer.writers.json import report_sha256
 from cellrot_infer.writers.pagedata import page_data
 from cellrot_infer.writers.text import shown
 
@@ -60,6 +61,7 @@ def report_to_html(
         _data_url(thumbnails.get((finding.frame, finding.number)))
         for finding in report.findings
     ]
+    digest = report_sha256(report)
     room = size_limit(len(pictures)) - sum(map(len, pictures)) - 600 * len(pictures)
     return Template(_page_file("page.html")).substitute(
         policy=_policy(style, script),
@@ -70,8 +72,8 @@ def report_to_html(
         notices=originsections.notices(report),
         differential=count_section(report),
         quality=originsections.fields_section(report),
-        provenance=originsections.provenance_section(report),
-        data=_json(page_data(report)),
+        provenance=originsections.provenance_section(report, digest),
+        data=_json(page_data(report, digest)),
         previews=_json(_fitting_previews(report, previews, room)),
         thumbnails=_json(pictures),
         script=script,

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from html import escape
 
 from cellrot_infer.types import FrameRecord, PixelSize, Report
-from cellrot_infer.writers.json import report_sha256
 from cellrot_infer.writers.markup import hash_text, readable, text
 from cellrot_infer.writers.text import shown
 
@@ -65,8 +64,8 @@ def fields_section(report: Report) -> str:
     )
 
 
-def provenance_section(report: Report) -> str:
-    """Return what it takes to get the same report again."""
+def provenance_section(report: Report, digest: str) -> str:
+    """Return what it takes to get the report with the hash `digest` again."""
     origin = report.provenance
     entries = {
         "Model": text(origin.model),
@@ -76,7 +75,7 @@ def provenance_section(report: Report) -> str:
         "Settings": _pairs(origin.settings),
         "Versions": _pairs(origin.versions),
         "Created": text(origin.created),
-        "Report SHA-256": hash_text(report_sha256(report)),
+        "Report SHA-256": hash_text(digest),
         "Reviewed cells": str(len(report.corrections)),
     }
     rows = (f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in entries.items())

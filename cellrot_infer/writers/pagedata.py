@@ -7,7 +7,6 @@ from typing import Any
 
 from cellrot_infer.lineages import lineage_of
 from cellrot_infer.types import Finding, FrameRecord, Polygon, Report
-from cellrot_infer.writers.json import report_sha256
 from cellrot_infer.writers.markup import readable
 from cellrot_infer.writers.palette import UNDECIDED, class_colours, hex_colour
 from cellrot_infer.writers.text import file_stem, shown
@@ -15,12 +14,15 @@ from cellrot_infer.writers.text import file_stem, shown
 DECISIONS = ("accepted", "uncertain", "unknown")
 
 
-def page_data(report: Report) -> dict[str, Any]:
-    """Return labels, frames and cells; a cell names its label and frame by index."""
+def page_data(report: Report, digest: str) -> dict[str, Any]:
+    """Return labels, frames and cells; a cell names its label and frame by index.
+
+    `digest` is the hash of the report, which its corrections will name.
+    """
     labels = page_labels(report)
     index = {label: place for place, label in enumerate(labels)}
     return {
-        "sha256": report_sha256(report),
+        "sha256": digest,
         "stem": file_stem(report.name),
         "posed": any(each.orientation_rad is not None for each in report.findings),
         "labels": list(_label_entries(report, labels)),

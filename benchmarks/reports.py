@@ -1,0 +1,141 @@
+"""What reports cost: time to write, size, and how fast the page answers.
+
+    python -m benchmarks.reports [--out benchmarks/results/reports.json]
+
+Slides are made of the real samples in tests/data, several times over. The page is
+measured in Chromium where there is one: the first paint after the file is opened, and
+for each of 40 keys that name a class the time until the next frame is painted. Figures
+in seconds hold for the machine that is named beside them; sizes hold everywhere.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellrot_infer.files import make_folder, write_text
+from cellrot_infer.types import Report
+from cellrot_infer.writers.csv import cells_csv, differential_csv
+from cellrot_infer.writers.geojson import frame_to_geojson
+from cellrot_infer.writers.html import report_to_html, size_limit, write_html
+from cellrot_infer.writers.json import report_from_json, report_to_json
+from cellrot_infer.writers.overlay import overlay_png
+from cellrot_infer.writers.thumbnail import preview, thumbnail
+from tests.e2e.browser import Page, chromium
+from tests.infer.slides import frame_of, patch_of, slide
+
+RESULT = Path(__file__).parent / "results" / "reports.json"
+KEYS = 40
+# Resolves with the milliseconds from a key to the frame that shows its effect.
+KEYSTROKE = """
+const done = arguments[arguments.length - 1];
+const begin = performance.now();
+gallery.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}));
+requestAnimationFrame(() => setTimeout(() => done(performance.now() - begin)));
+"""
+PAINT = "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
+
+
+def main() -> None:
+    """Measure, print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULT)
+    out: Path = parser.parse_args().out
+    rows = [{**writing(slide(cells)), **reading(slide(cells))} for cells in (500, 5000)]
+    make_folder(out.parent)
+    result = {"machine": f"{platform.machine()}, {platform.platform()}", "rows": rows}
+    write_text(out, json.dumps(result, indent=2) + "\n")
+    for key in rows[0]:
+        print(f"{key:34s}" + "".join(f"{row[key]!s:>12.12}" for row in rows))
+
+
+def writing(report: Report) -> dict[str, float]:
+    """Return seconds and megabytes of every view of `report`."""
+    cells = len(report.findings)
+    patches = [patch_of(index) for index in range(374)]
+    frame = frame_of(report, report.frames[0].name)
+    text = report_to_json(report)
+    thumbnails_s = seconds(lambda: [thumbnail(patch) for patch in patches]) / 374
+    html_s = seconds(lambda: report_to_html(report, pictures(report), {}))
+    pictures_s = seconds(lambda: pictures(report))
+    return {
+        "cells": cells,
+        "frames": len(report.frames),
+        "thumbnail_ms_a_cell": 1e3 * thumbnails_s,
+        "preview_ms_a_frame": 1e3 * seconds(lambda: preview(frame.pixels)),
+        "overlay_ms_a_frame": 1e3 * seconds(lambda: overlay_png(report, frame)),
+        "csv_s": seconds(lambda: (cells_csv(report), differential_csv(report))),
+        "json_s": seconds(lambda: report_to_json(report)),
+        "json_read_s": seconds(lambda: report_from_json(text)),
+        "json_mb": len(text) / 1e6,
+        "geojson_s": seconds(
+            lambda: [frame_to_geojson(report, each) for each in report.frames]
+        ),
+        "html_s": html_s - pictures_s,
+    }
+
+
+def reading(report: Report) -> dict[str, Any]:
+    """Return the size of the page, and how fast it opens and answers in Chromium."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        write_html(report, pictures(report), path, previews=previews(report))
+        megabytes = path.stat().st_size / 1e6
+        assert megabytes < size_limit(len(report.findings)) / 1e6
+        return {"html_mb": megabytes, **_in_browser(path)}
+
+
+def _in_browser(path: Path) -> dict[str, Any]:
+    try:
+        with chromium(path.parent) as browser:
+            page = Page(browser, path.parent)
+            page.open(path)
+            paint_ms = page.run(PAINT)
+            page.press("?")  # the gallery has the focus, and the help is open
+            page.find("#help-close").click()
+            keys = [
+                browser.execute_async_script(KEYSTROKE, "mlebs"[number % 5])
+                for number in range(KEYS)
+            ]
+            tiles = len(page.all(".tile"))
+    except pytest.skip.Exception as skipped:
+        return {"browser": str(skipped)}
+    return {
+        "first_paint_ms": paint_ms,
+        "key_to_paint_ms_median": statistics.median(keys),
+        "key_to_paint_ms_worst": max(keys),
+        "tiles_in_the_document": tiles,
+    }
+
+
+def pictures(report: Report) -> dict[tuple[str, int], bytes]:
+    """Return a thumbnail a cell."""
+    found = enumerate(report.findings)
+    return {(f.frame, f.number): thumbnail(patch_of(index)) for index, f in found}
+
+
+def previews(report: Report) -> dict[str, bytes]:
+    """Return the preview of each of the first frames; a slide repeats them."""
+    known = [preview(frame_of(report, f.name).pixels) for f in report.frames[:10]]
+    return {f.name: known[k % len(known)] for k, f in enumerate(report.frames)}
+
+
+def seconds(work: Callable[[], object], rounds: int = 5) -> float:
+    """Return the shortest of several times: other work only ever adds."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+if __name__ == "__main__":
+    main()
