@@ -10,7 +10,8 @@ from PIL import Image
 
 from cellrot_infer.types import RGB
 
-FRAMES = Path(__file__).parent.parent / "data" / "frames"
+SAMPLES = Path(__file__).parent.parent / "data" / "patches"
+FRAMES = SAMPLES.parent / "frames"
 FIELD = FRAMES / "pbc_fields" / "BA_10387.jpg"
 
 
