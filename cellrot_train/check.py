@@ -1,6 +1,8 @@
 """What is wrong with a patch set, found before anything is trained on it."""
 
+import csv
 import hashlib
+import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -74,6 +76,18 @@ def count_labels(patch_set: PatchSet) -> dict[str, Counter[str]]:
     for record in patch_set.records:
         counts.setdefault(record.label, Counter())[record.split] += 1
     return counts
+
+
+def to_csv(remarks: Sequence[Remark]) -> str:
+    """Return the remarks as CSV, a line each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("kind", "serious", "name", "others", "reason"))
+    for remark in remarks:
+        name, *others = remark.names or ("",)
+        serious = "yes" if remark.serious else "no"
+        writer.writerow((remark.kind, serious, name, " ".join(others), remark.reason))
+    return text.getvalue()
 
 
 def _look(record: PatchRecord) -> Look:

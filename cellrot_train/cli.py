@@ -2,16 +2,19 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.progress import track
 
 from cellrot_infer.errors import CellrotError
 from cellrot_train.config import Config, ConfigError, read_config
+
+T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -130,6 +133,119 @@ def export(
     write_bytes(path, model)
     typer.echo("\n".join(exporting.summary(card)))
     typer.echo(f"{path}: {len(model) / 1e6:.1f} MB; try `cellrot-infer slide`")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="Run folder, or ONNX model.")
+    ],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Patch set (default: that of the run).")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Of the patch set.")
+    ] = "test",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder (default: NAME-SPLIT).")
+    ] = None,
+    few_labels: Annotated[
+        bool, typer.Option(help="Also probe with 5, 20 and 100 labels a class.")
+    ] = True,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="What runs the model.")
+    ] = "auto",
+) -> None:
+    """Measure a run or an ONNX file on labelled cells, upright and turned."""
+    from cellrot_train import evaluate as evaluating
+    from cellrot_train.evaluation import write_evaluation
+    from cellrot_train.subject import open_subject
+    from cellrot_train.tables import evaluation_tables
+
+    subject = open_subject(model, device)
+    cells, notes = subject.find_cells(data, split)
+    with Console(stderr=True).status("") as status:
+        found = evaluating.evaluate(
+            subject.model, cells, few_labels=few_labels, note=status.update
+        )
+    folder = out or Path(f"{subject.name}-{split}")
+    place = {"path": str(data or subject.data), "split": split, "sha256": cells.sha256}
+    write_evaluation(found, folder, {"model": subject.about, "data": place})
+    _show(*notes, *evaluation_tables(found), f"{folder}: evaluation.json and pictures")
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DIR", help="Patch set.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="CSV file of all remarks.")
+    ] = None,
+) -> None:
+    """Tell what is wrong with a patch set; exit with 1 where it spoils any result."""
+    from cellrot_infer.files import write_text
+    from cellrot_train import check as checking
+    from cellrot_train.data import load_patch_set
+    from cellrot_train.tables import check_tables
+
+    patch_set = load_patch_set(data)
+    looks = checking.look_at(patch_set.records)
+    seen = list(_track(looks, "reading images", len(patch_set)))
+    remarks = checking.check(patch_set, seen)
+    _show(*check_tables(patch_set, remarks))
+    if out:
+        write_text(out, checking.to_csv(remarks))
+    if any(remark.serious for remark in remarks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def patches(
+    frames: Annotated[
+        list[Path], typer.Argument(metavar="FRAMES...", help="Images or folders.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="New folder of the patch set.")],
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(
+            "--pixel-size", min=0.01, max=10, help="Micrometres a pixel of the frames."
+        ),
+    ] = None,
+    patch_pixel_size: Annotated[
+        float,
+        typer.Option(min=0.01, max=10, help="Micrometres a pixel of the patches."),
+    ] = 0.1,
+) -> None:
+    """Cut the cells of frames into a patch set without labels, as inference does."""
+    from cellrot_infer.types import Failure
+    from cellrot_train import cut
+
+    found = cut.find_frames(frames)
+    cutting = cut.cut_frames(
+        found, out, pixel_size_um=pixel_size, patch_pixel_um=patch_pixel_size
+    )
+    results = list(_track(cutting, "cutting cells", len(found)))
+    failures = [result for result in results if isinstance(result, Failure)]
+    cells = sum(result.cells for result in results if isinstance(result, cut.CutFrame))
+    for failure in failures:
+        typer.echo(failure.reason, err=True)
+    typer.echo(f"{out}: {cells} cells of {len(found) - len(failures)} frames")
+    if failures:
+        raise typer.Exit(3)
+
+
+def _track(items: Iterable[T], title: str, total: int) -> Iterable[T]:
+    """Yield `items` with a progress bar, on a terminal only."""
+    console = Console(stderr=True)
+    return track(items, title, total, console=console, disable=not console.is_terminal)
+
+
+def _show(*parts: RenderableType) -> None:
+    console = Console()
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str), highlight=False)
 
 
 def main() -> None:

@@ -175,7 +175,13 @@ def _tidy(axes: Axes, *, legend: bool = False) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     if legend:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),  # above, where no line runs
+            ncols=2,
+            frameon=False,
+            fontsize=8,
+        )
 
 
 def _frameless(axes: Axes) -> None:

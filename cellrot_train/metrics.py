@@ -89,6 +89,11 @@ def matthews(counts: Counts) -> Scores:
     return ratio(covariance, np.sqrt(spread))
 
 
+def flips(before: Indices, after: Indices) -> float:
+    """Return the share of cells whose class has changed."""
+    return float((before != after).mean())
+
+
 def precisions(counts: Counts) -> Scores:
     """Return for each class the share of its predictions that are right, (..., K)."""
     return ratio(_hits(counts), counts.sum(-2))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrot_infer.errors import DataError
-from cellrot_infer.types import Floats
+from cellrot_infer.types import Floats, Mask
 from cellrot_train.metrics import (
     EIGHT_CLASSES,
     SCORES,
@@ -22,6 +22,7 @@ from cellrot_train.metrics import (
     Scores,
     bootstrap,
     confusion,
+    flips,
     interval,
     judge,
     macro_f1,
@@ -114,10 +115,7 @@ def run_protocol(
     Readers learn from the originals and are asked about every view. Cells without a
     label (-1) take no part. Raises DataError where folds are impossible.
     """
-    counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
-    kept = (labels >= 0) & (counts[labels] >= FOLDS)
-    if not kept.any():
-        raise DataError(f"no class has {FOLDS} labelled cells, as a probe needs")
+    kept, rare = enough_cells(labels, len(class_names))
     views = {view: features[kept] for view, features in views.items()}
     slides = None if slides is None else slides[kept]
     fold = assign_folds(labels[kept], slides, seed=seed)
@@ -129,11 +127,21 @@ def run_protocol(
             rows += _with_all_labels(views, task, reader)
         for per_class in budgets:
             rows += _with_few_labels(views, task, per_class, seed)
-    rare = (
-        name for name, count in zip(class_names, counts, strict=True) if count < FOLDS
-    )
+    left_out = tuple(class_names[index] for index in rare)
     resampled = "cells" if groups is None else "slides"
-    return Protocol(tuple(rows), int(kept.sum()), tuple(rare), resampled)
+    return Protocol(tuple(rows), len(fold), left_out, resampled)
+
+
+def enough_cells(labels: Indices, class_count: int) -> tuple[Mask, Indices]:
+    """Return which cells are of a class that has a cell a fold, and the other classes.
+
+    Raises DataError where no class has so many.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=class_count)
+    kept = (labels >= 0) & (counts[labels] >= FOLDS)
+    if not kept.any():
+        raise DataError(f"no class has {FOLDS} labelled cells, as a probe needs")
+    return kept, np.flatnonzero(counts < FOLDS)
 
 
 def schemes(labels: Indices, class_names: tuple[str, ...]) -> Iterator[Scheme]:
@@ -159,9 +167,9 @@ def _with_all_labels(
         values = tuple(
             _macro_f1(labels[part], predicted[part], count) for part in parts
         )
-        turned = bootstrap(_flips, upright, predicted, groups=groups)
-        flips = None if view == ORIGINAL else turned
-        yield Row(scheme.name, reader, 0, view, scores, values, flips)
+        changed = bootstrap(flips, upright, predicted, groups=groups)
+        turned = None if view == ORIGINAL else changed
+        yield Row(scheme.name, reader, 0, view, scores, values, turned)
 
 
 def _with_few_labels(
@@ -180,13 +188,13 @@ def _with_few_labels(
             name: _over_draws(score(np.stack(draws))) for name, score in SCORES.items()
         }
         changed = [
-            _flips(run.predict(upright), found)
+            flips(run.predict(upright), found)
             for run, found in zip(runs, predicted, strict=True)
         ]
-        flips = None if view == ORIGINAL else _over_draws(np.array(changed))
+        turned = None if view == ORIGINAL else _over_draws(np.array(changed))
         values = tuple(macro_f1(np.stack(draws)).tolist())
         yield Row(
-            scheme.name, "logistic regression", per_class, view, scores, values, flips
+            scheme.name, "logistic regression", per_class, view, scores, values, turned
         )
 
 
@@ -197,7 +205,3 @@ def _over_draws(values: Scores) -> Estimate:
 
 def _macro_f1(truth: Indices, predicted: Indices, count: int) -> float:
     return float(macro_f1(confusion(truth, predicted, count)))
-
-
-def _flips(before: Indices, after: Indices) -> float:
-    return float((before != after).mean())

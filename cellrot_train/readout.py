@@ -1,0 +1,109 @@
+"""What a model makes of patches, whether it is a run or an ONNX file."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from cellrot_infer.certificate import turn
+from cellrot_infer.classify import Classifier
+from cellrot_infer.types import Floats, Patches
+from cellrot_train.cells import BATCH, Cells
+from cellrot_train.intake import Intake
+from cellrot_train.metrics import Indices
+from cellrot_train.protocol import ORIGINAL, TURNED
+from cellrot_train.run import TrainedRun
+
+
+class Readout(NamedTuple):
+    """What a model makes of N patches.
+
+    `representations` are vectors (N, D) by name; `probabilities` (N, K) are those of
+    its classifier, None where it has none.
+    """
+
+    representations: Mapping[str, Floats]
+    probabilities: Floats | None
+
+    def at(self, rows: Indices) -> "Readout":
+        """Return the readout of the patches at `rows`."""
+        vectors = {name: found[rows] for name, found in self.representations.items()}
+        known = self.probabilities
+        return Readout(vectors, None if known is None else known[rows])
+
+    def classes(self) -> Indices:
+        """Return the class of each patch, (N,)."""
+        if self.probabilities is None:
+            raise ValueError("a model without a classifier names no classes")
+        return self.probabilities.argmax(axis=1)
+
+
+Model = Callable[[Patches], Readout]  # of patches (N, 256, 256, 3)
+
+
+def model_of_run(run: TrainedRun, device: torch.device) -> Model:
+    """Return the encoder and the classifier of `run` as a model, on `device`."""
+    side_px = run.config.side_px
+    intake = Intake(side_px).to(device)
+    encoder, classifier = run.encoder.to(device), run.classifier.to(device)
+
+    @torch.inference_mode()
+    def read(patches: Patches) -> Readout:
+        small = torch.from_numpy(_shrink(patches, side_px)).to(device)
+        encoding = encoder.encode(intake(small.permute(0, 3, 1, 2)))
+        found = {"embedding": encoding.embedding, "features": encoding.features}
+        vectors = {name: value.float().cpu().numpy() for name, value in found.items()}
+        if not run.class_names:
+            return Readout(vectors, None)
+        probabilities = classifier(encoding.features).softmax(dim=1)
+        return Readout(vectors, probabilities.float().cpu().numpy())
+
+    return read
+
+
+def model_of_file(classifier: Classifier) -> Model:
+    """Return a loaded ONNX file as a model."""
+
+    def read(patches: Patches) -> Readout:
+        found = classifier.classify(patches)
+        return Readout({"embedding": found.embeddings}, found.probabilities)
+
+    return read
+
+
+def read_upright(model: Model, patches: Patches) -> Readout:
+    """Return what `model` makes of `patches`, some at a time."""
+    starts = range(0, len(patches), BATCH)
+    return _join([model(patches[start : start + BATCH]) for start in starts])
+
+
+def read_views(model: Model, cells: Cells, *, seed: int = 0) -> dict[str, Readout]:
+    """Return what `model` makes of all `cells`: `original`, and `turned` at random."""
+    angles = np.random.default_rng(seed).uniform(0, 360, len(cells))
+    upright, turned = [], []
+    for rows, patches in cells.parts():
+        upright.append(model(patches))
+        pairs = zip(patches, angles[rows], strict=True)
+        turned.append(model(np.concatenate([turn(p[None], a) for p, a in pairs])))
+    return {ORIGINAL: _join(upright), TURNED: _join(turned)}
+
+
+def _join(readouts: Sequence[Readout]) -> Readout:
+    representations = {
+        name: np.concatenate([readout.representations[name] for readout in readouts])
+        for name in readouts[0].representations
+    }
+    probabilities = [r.probabilities for r in readouts if r.probabilities is not None]
+    joined = np.concatenate(probabilities) if probabilities else None
+    return Readout(representations, joined)
+
+
+def _shrink(patches: Patches, side_px: int) -> Patches:
+    """Return the patches averaged down to `side_px`, as training reads them."""
+    size = (side_px, side_px)
+    small = np.empty((len(patches), side_px, side_px, 3), np.uint8)
+    for target, patch in zip(small, patches, strict=True):
+        target[:] = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+    return small
