@@ -1,6 +1,7 @@
 """The command `cellrot-infer`."""
 
 import io
+import math
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+
+
+def number(value: float | None) -> float | None:
+    """Return `value`; raise BadParameter for NaN, which every range lets pass."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number")
+    return value
+
 
 # Parameters are declared once here, so that every command spells them alike.
 Inputs = Annotated[
@@ -40,6 +49,7 @@ PixelSize = Annotated[
         metavar="UM",
         min=0.01,
         max=10,
+        callback=number,
         help="Micrometres on the slide per pixel; else the file or the red cells tell.",
         show_default=False,
     ),
