@@ -42,6 +42,17 @@ def read_trail(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def check_trail(path: Path) -> tuple[int, str]:
+    """Return how many lines the trail at `path` has and the hash of the last.
+
+    Raises ReportError where there is no trail, or a line of it is not what was written.
+    """
+    if not path.is_file():
+        raise ReportError(f"{path}: no such audit trail")
+    entries = read_trail(path)
+    return len(entries), entries[-1]["sha256"] if entries else START
+
+
 def extend_trail(path: Path, entries: Iterable[Entry]) -> None:
     """Add `entries` to the trail at `path`; ReportError where the trail is broken."""
     trail = read_trail(path)

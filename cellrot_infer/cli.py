@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from cellrot_infer.errors import CellrotError, ModelError
+from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.models import DEFAULT_MODEL
 
 CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
@@ -25,6 +26,11 @@ def number(value: float | None) -> float | None:
         raise typer.BadParameter("nan is no number")
     return value
 
+
+review_app = typer.Typer(no_args_is_help=True)
+app.add_typer(
+    review_app, name="review", help="Take what a reviewer put right into a report."
+)
 
 # Parameters are declared once here, so that every command spells them alike.
 Inputs = Annotated[
@@ -47,8 +53,8 @@ PixelSize = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="UM",
-        min=0.01,
-        max=10,
+        min=USABLE_UM[0],
+        max=USABLE_UM[1],
         callback=number,
         help="Micrometres on the slide per pixel; else the file or the red cells tell.",
         show_default=False,
@@ -62,6 +68,10 @@ Lineages = Annotated[
         help="How the laboratory groups and counts classes.",
         show_default=False,
     ),
+]
+CsvLocale = Annotated[
+    Literal["en", "de"],
+    typer.Option("--csv-locale", help="de: semicolons and decimal commas in CSV."),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="What runs it.")
@@ -102,6 +112,7 @@ def slide(
     model: Model = DEFAULT_MODEL,
     pixel_size: PixelSize = None,
     lineages: Lineages = None,
+    csv_locale: CsvLocale = "en",
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
@@ -111,13 +122,14 @@ def slide(
     from cellrot_infer.classify import Classifier
     from cellrot_infer.run import Request, Run, find_slides
     from cellrot_infer.terminal import ProgressBar, note, show_slide
+    from cellrot_infer.writers.csv import STYLES
 
     scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
     classifier = Classifier.load(model, device=device, threads=threads)
     note(f"model {classifier.card.name} on the {classifier.device}")
     slides = find_slides(inputs)
     with ProgressBar(sum(len(each.images) for each in slides)) as bar:
-        request = Request(kinds, out, scheme, pixel_size)
+        request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
         failures = counted = 0
         for done, files in Run(classifier, request, bar.advance).slides(slides):
             bar.clear()
@@ -197,6 +209,52 @@ def bench(
     with ProgressBar(len(chosen) * len(counts)) as bar:
         table = listing.speeds_table(chosen, device, counts, seconds, bar.advance)
     show_table(table)
+
+
+@review_app.command()
+def apply(
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT.json", help="As it was reviewed.")
+    ],
+    corrections: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORRECTIONS.csv", help="As saved from the HTML report."
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files; else where the report is."),
+    ] = None,
+    csv_locale: CsvLocale = "en",
+) -> None:
+    """Write the corrected report, its tables, and a line a correction to its trail."""
+    from cellrot_infer.files import make_folder  # deferred: --help stays instant
+    from cellrot_infer.outputs import Pictures, write_slide
+    from cellrot_infer.review import apply_review
+    from cellrot_infer.terminal import show_slide
+    from cellrot_infer.writers.csv import STYLES
+
+    folder = report.parent if out is None else out
+    make_folder(folder)
+    corrected, written, trail = apply_review(report, corrections, folder)
+    base, style = written.with_suffix(""), STYLES[csv_locale]
+    tables = write_slide(corrected, Pictures(), ("csv",), base, style)
+    show_slide(corrected, [written, trail, *tables], header=True)
+
+
+@review_app.command()
+def check(
+    trail: Annotated[
+        Path, typer.Argument(metavar="TRAIL.audit.jsonl", help="As `apply` wrote it.")
+    ],
+) -> None:
+    """Check that no line of an audit trail was changed or taken out."""
+    from cellrot_infer.audit import check_trail  # deferred: --help stays instant
+
+    lines, last = check_trail(trail)
+    typer.echo(f"{trail}: {lines} corrections, unchanged; the last hash is {last}")
 
 
 def report_kinds(text: str) -> tuple[str, ...]:

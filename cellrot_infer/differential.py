@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from cellrot_infer.intervals import wilson
+from cellrot_infer.intervals import further_cells, wilson
 from cellrot_infer.types import Finding, Report
 
 UNDECIDED = ("uncertain", "unknown")
@@ -51,6 +51,27 @@ def denominator(report: Report) -> int:
     """Return how many cells the percentages are of."""
     excluded = report.scheme.excluded
     return sum(row_label(finding) not in excluded for finding in report.findings)
+
+
+def accepted_counts(report: Report) -> Counter[str]:
+    """Return the number of accepted cells of each class."""
+    accepted = (each for each in report.findings if each.decision == "accepted")
+    return Counter(finding.label for finding in accepted)
+
+
+def needed_cells(report: Report, half_width: float) -> tuple[int, str]:
+    """Return how many more cells bring every class to +- `half_width`, a fraction.
+
+    With it comes the class that asks for them; 0 and an empty label where none does.
+    """
+    counts, total = accepted_counts(report), denominator(report)
+    asked = [
+        (further_cells(count, total, half_width), label)
+        for label, count in sorted(counts.items())
+        if label not in report.scheme.excluded
+    ]
+    more, label = max(asked, key=lambda entry: entry[0], default=(0, ""))
+    return (more, label) if more else (0, "")
 
 
 def row_label(finding: Finding) -> str:

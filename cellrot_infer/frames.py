@@ -5,8 +5,9 @@ from pathlib import Path
 
 import cv2
 
+from cellrot_infer.errors import FrameError
 from cellrot_infer.images import decode, read_file, read_image
-from cellrot_infer.metadata import Metadata
+from cellrot_infer.metadata import USABLE_UM, Metadata
 from cellrot_infer.scale import estimate_pixel_size
 from cellrot_infer.types import RGB, Frame, PixelSize
 
@@ -26,11 +27,17 @@ def read_frame(
 
     The pixel size is `pixel_size_um` if told, else the file's own, else judged by the
     red cells, else `fallback_um` with a warning in the frame. Raises FrameError where
-    the file cannot be read, is no image, is incomplete or too large.
+    the file cannot be read, is no image, is incomplete or too large, or where a pixel is
+    too coarse or too fine to tell cells by.
     """
     data = read_file(path)
     pixels, metadata = decode(data, str(path))
     pixel_size, warnings = _pixel_size(pixels, metadata, pixel_size_um, fallback_um)
+    if not USABLE_UM[0] <= pixel_size.um <= USABLE_UM[1]:
+        raise FrameError(
+            f"{path}: {pixel_size.um:.3g} um a pixel (by {pixel_size.source}), expected "
+            f"{USABLE_UM[0]:g} to {USABLE_UM[1]:g}; tell the true size with --pixel-size"
+        )
     if metadata.has_more_pages:
         warnings += ("only the first of the file's images was read",)
     if _is_grey(pixels):

@@ -16,6 +16,7 @@ from cellrot_infer.errors import FrameError
 from cellrot_infer.tiff import directories
 
 CREDIBLE_UM = (0.02, 2.0)  # what light microscopes give; 72 dpi would be 353 um
+USABLE_UM = (0.02, 0.7)  # a red cell of ten pixels; below that, cells have no features
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _EXIF_START = b"Exif\x00\x00"

@@ -7,11 +7,12 @@ from pathlib import Path
 from cellrot_infer.files import write_bytes, write_text
 from cellrot_infer.pipeline import FrameResult
 from cellrot_infer.types import Report
-from cellrot_infer.writers.csv import cells_csv, differential_csv
+from cellrot_infer.writers.csv import ENGLISH, CsvStyle, cells_csv, differential_csv
 from cellrot_infer.writers.geojson import frame_to_geojson
 from cellrot_infer.writers.html import report_to_html
 from cellrot_infer.writers.json import report_to_json
 from cellrot_infer.writers.overlay import overlay_png
+from cellrot_infer.writers.summary import summary_csv
 from cellrot_infer.writers.thumbnail import preview, thumbnail
 
 MAX_PICTURES = 64_000_000  # bytes; a page with more than that opens nowhere
@@ -38,14 +39,15 @@ class Pictures:
 
 
 # One file a slide: a view of its whole report.
-_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report, Pictures], str]]] = {
+_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report, Pictures, CsvStyle], str]]] = {
     "csv": {
-        "cells.csv": lambda report, _: cells_csv(report),
-        "differential.csv": lambda report, _: differential_csv(report),
+        "cells.csv": lambda report, _, style: cells_csv(report, style),
+        "differential.csv": lambda report, _, style: differential_csv(report, style),
+        "summary.csv": lambda report, _, style: summary_csv(report, style),
     },
-    "json": {"json": lambda report, _: report_to_json(report)},
+    "json": {"json": lambda report, *_: report_to_json(report)},
     "html": {
-        "html": lambda report, pictures: report_to_html(
+        "html": lambda report, pictures, _: report_to_html(
             report, pictures.thumbnails, pictures.previews
         )
     },
@@ -88,12 +90,16 @@ def write_frame(
 
 
 def write_slide(
-    report: Report, pictures: Pictures, kinds: Sequence[str], base: Path
+    report: Report,
+    pictures: Pictures,
+    kinds: Sequence[str],
+    base: Path,
+    style: CsvStyle = ENGLISH,
 ) -> Iterator[Path]:
     """Write the files of `report`, named after `base`; yield each when complete."""
     for kind in kinds:
         for ending, view in _OF_SLIDE.get(kind, {}).items():
-            yield _written(base, ending, view(report, pictures))
+            yield _written(base, ending, view(report, pictures, style))
 
 
 def _written(base: Path, ending: str, content: str | bytes) -> Path:

@@ -7,7 +7,6 @@ by its hash.
 import csv
 import hashlib
 import io
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +22,6 @@ from cellrot_infer.writers.json import read_report, report_sha256, report_to_jso
 from cellrot_infer.writers.pagedata import page_labels
 
 COLUMNS = ("frame", "cell", "before", "label", "reviewer", "time", "report_sha256")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def apply_review(
@@ -59,8 +57,11 @@ def correct(report: Report, corrections: str, source: str = "corrections") -> Re
     were made for another report, or do not fit its cells.
     """
     ours = report_sha256(report)
-    found = {(_saved(each.frame), each.number): each for each in report.findings}
-    labels = {_saved(label): label for label in page_labels(report)}
+    # names as the page saves them, which a reader of CSV cannot turn back
+    found = {(plain(each.frame), each.number): each for each in report.findings}
+    if len(found) < len(report.findings):
+        raise ReportError(f"{source}: two frames of the report have the same name")
+    labels = {plain(label): label for label in page_labels(report)}
     words: dict[tuple[str, int], Correction] = {}
     for line, row in _rows(corrections, source):
         try:
@@ -104,7 +105,7 @@ def _correction(
     finding = found.get((row["frame"], number))
     if finding is None:
         raise ValueError(f"the report has no cell {row['cell']!r} of {row['frame']!r}")
-    if row["before"] != _saved(finding.label):
+    if row["before"] != plain(finding.label):
         raise ValueError(f"the cell is {finding.label!r}, not {row['before']!r}")
     if row["label"] not in labels:
         raise ValueError(
@@ -175,11 +176,6 @@ def _entries(
             "reviewed": word.time,
             "applied": applied,
         }
-
-
-def _saved(text: str) -> str:
-    """Return `text` as the page writes it into CSV."""
-    return plain(_LONE_SURROGATE.sub("\ufffd", text))
 
 
 def _unquoted(text: str) -> str:

@@ -22,6 +22,7 @@ from cellrot_infer.pipeline import (
 from cellrot_infer.provenance import Pairs
 from cellrot_infer.slides import Slide, distinct_stems, find_slides
 from cellrot_infer.types import Failure, Report, Scheme
+from cellrot_infer.writers.csv import ENGLISH, CsvStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Request:
     folder: Path
     scheme: Scheme
     pixel_size_um: float | None = None
+    csv_style: CsvStyle = ENGLISH
 
     @property
     def settings(self) -> Pairs:
@@ -67,7 +69,8 @@ class Run:
         if report.frames:
             base = self.request.folder / slide.stem
             kinds = self.request.kinds
-            files[:0] = write_slide(report, pictures, kinds, base)
+            style = self.request.csv_style
+            files[:0] = write_slide(report, pictures, kinds, base, style)
         return report, files
 
     def _results(

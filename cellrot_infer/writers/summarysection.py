@@ -4,15 +4,18 @@ import math
 from collections import Counter
 from html import escape
 
-from cellrot_infer.differential import UNDECIDED, denominator, differential, row_counts
-from cellrot_infer.intervals import further_cells
+from cellrot_infer.differential import (
+    accepted_counts,
+    denominator,
+    needed_cells,
+)
 from cellrot_infer.lineages import Ratio, count_ratios, lineage_counts
 from cellrot_infer.types import RatioRule, Report
 from cellrot_infer.writers.markup import ratio_text, readable, text
 from cellrot_infer.writers.pagedata import page_labels
+from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
-PRECISION_POINTS = 2.0  # what the page asks for before the reader changes it
 LINEAGE = """<li data-lineage="{key}"{hidden}><span>{name}</span>
 <span data-field="count">{count}</span>
 <span data-field="percent">{percent:.1f} %</span></li>"""
@@ -29,24 +32,9 @@ points, <span id="further">{answer}</span></p></div>"""
 
 def summary_section(report: Report) -> str:
     """Return lineages, ratios and precision as HTML."""
-    counts = row_counts(report)
-    accepted = Counter({k: n for k, n in counts.items() if k not in UNDECIDED})
+    accepted = accepted_counts(report)
     blocks = _lineages(report, accepted) + _ratios(report, accepted)
     return f'<div class="summary">{blocks}{_precision(report)}</div>'
-
-
-def needed_cells(report: Report, half_width: float) -> tuple[int, str]:
-    """Return how many more cells bring every class to +- `half_width`, a fraction.
-
-    With it comes the class that asks for them; 0 and an empty label where none does.
-    """
-    total = denominator(report)
-    asked = [
-        (further_cells(share.count, total, half_width), share.label)
-        for share in differential(report)
-        if share.percent is not None and share.count and share.label not in UNDECIDED
-    ]
-    return max(asked, key=lambda entry: entry[0], default=(0, ""))
 
 
 def _lineages(report: Report, accepted: Counter[str]) -> str:

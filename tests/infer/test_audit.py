@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cellrot_infer.audit import extend_trail, read_trail
+from cellrot_infer.audit import check_trail, extend_trail, read_trail
 from cellrot_infer.errors import ReportError
 
 
@@ -20,6 +20,12 @@ def trail(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_read_in_order(trail: Path) -> None:
     assert [entry["cell"] for entry in read_trail(trail)] == [1, 2, 3]
+
+
+def test_a_whole_trail_is_told_by_its_last_hash(trail: Path) -> None:
+    assert check_trail(trail) == (3, read_trail(trail)[-1]["sha256"])
+    with pytest.raises(ReportError, match=r"none\.jsonl: no such audit trail"):
+        check_trail(trail.with_name("none.jsonl"))
 
 
 def test_a_trail_that_is_not_there_is_empty(tmp_path: Path) -> None:

@@ -82,13 +82,14 @@ def holding(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_an_image_becomes_two_tables(count: Command, tmp_path: Path) -> None:
+def test_an_image_becomes_three_tables(count: Command, tmp_path: Path) -> None:
     outcome = count(FRAME)
 
     assert outcome.status == 0
     assert written(tmp_path) == {
         "BloodImage_00007.cells.csv",
         "BloodImage_00007.differential.csv",
+        "BloodImage_00007.summary.csv",
     }
     cells = (tmp_path / "out" / "BloodImage_00007.cells.csv").read_text("utf-8")
     assert cells.splitlines()[1].startswith("BloodImage_00007.jpg,1,")
@@ -101,6 +102,7 @@ def test_every_report_is_written(count: Command, tmp_path: Path) -> None:
     endings = [
         "cells.csv",
         "differential.csv",
+        "summary.csv",
         "json",
         "html",
         "geojson",
@@ -119,8 +121,9 @@ def test_a_folder_is_one_slide_with_a_file_a_frame(
 
     assert outcome.status == 0
     assert written(tmp_path) == {
-        "in.cells.csv", "in.differential.csv", "in.a.jpg.geojson", "in.a.png.geojson",
-    }  # fmt: skip
+        *("in.cells.csv", "in.differential.csv", "in.summary.csv"),
+        *("in.a.jpg.geojson", "in.a.png.geojson"),
+    }
 
 
 def test_letters_and_spaces_in_a_path_work(count: Command, tmp_path: Path) -> None:

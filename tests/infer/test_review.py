@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 from cellrot_infer.audit import read_trail
+from cellrot_infer.cli import app
 from cellrot_infer.differential import row_counts
 from cellrot_infer.errors import ReportError
 from cellrot_infer.review import COLUMNS, apply_review, correct
@@ -196,3 +198,26 @@ def test_corrections_that_are_not_there_or_no_text_are_one_line(tmp_path: Path) 
     paths[1].write_bytes("frame".encode("utf-16"))
     with pytest.raises(ReportError, match="save it as CSV UTF-8"):
         apply_review(*paths, tmp_path)
+
+
+def test_the_command_applies_and_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = save(tmp_path, SLIDE, table(row_of(0, "blast")))
+
+    command("review", "apply", *map(str, paths), "--csv-locale", "de")
+    command("review", "check", str(tmp_path / "Marrow 17.audit.jsonl"))
+
+    shown = capsys.readouterr()
+    assert "Marrow 17,blast,1," in shown.out
+    assert "1 corrections, unchanged" in shown.out
+    assert {path.name for path in tmp_path.glob("*.reviewed.*")} == {
+        "Marrow 17.reviewed.json",
+        "Marrow 17.reviewed.cells.csv",
+        "Marrow 17.reviewed.differential.csv",
+        "Marrow 17.reviewed.summary.csv",
+    }
+
+
+def command(*arguments: str) -> None:
+    typer.main.get_command(app).main(list(arguments), standalone_mode=False)

@@ -4,9 +4,10 @@ const CORRECTION_COLUMNS = [
   "frame_sha256", "x_px", "y_px", "width_px", "height_px", "pixel_size_um",
 ];
 
-// Text that a spreadsheet would run as a formula is quoted, as in writers/csv.py.
+// On one line, and quoted where a spreadsheet would run it: `plain` of writers/csv.py.
 function plain(value) {
-  return /^ *[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(value) ? `'${value}` : value;
+  const line = visible(value);
+  return /^ *[=+\-@\uff1d\uff0b\uff0d\uff20]/.test(line) ? `'${line}` : line;
 }
 
 function csvCell(value) {

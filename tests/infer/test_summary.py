@@ -1,0 +1,77 @@
+"""Tables for spreadsheets: the measures that follow, and German ones."""
+
+import csv
+import io
+
+import pytest
+
+from cellrot_infer.differential import denominator
+from cellrot_infer.types import Provenance, Report
+from cellrot_infer.writers.csv import GERMAN, cells_csv, differential_csv
+from cellrot_infer.writers.summary import COLUMNS, summary_csv
+from tests.infer.slides import slide
+
+SLIDE = slide(374)
+
+
+def rows(text: str, delimiter: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+
+
+def measures(name: str) -> list[dict[str, str]]:
+    return [row for row in rows(summary_csv(SLIDE)) if row["measure"] == name]
+
+
+def test_the_denominator_is_stated() -> None:
+    (counted,) = measures("counted")
+    assert (counted["cells"], counted["of"]) == (str(denominator(SLIDE)), "374")
+
+
+def test_every_interval_holds_its_value() -> None:
+    found = measures("lineage") + measures("ratio")
+    assert len(found) == 6
+    for row in found:
+        assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
+
+
+def test_a_ratio_names_both_of_its_sides() -> None:
+    ratio = measures("ratio")[0]
+    quotient = int(ratio["cells"]) / int(ratio["of"])
+
+    assert ratio["name"] == "M:E"
+    assert float(ratio["value"]) == pytest.approx(quotient, abs=1e-4)
+
+
+def test_every_counted_class_carries_the_confusion_of_the_model() -> None:
+    names = {row["name"] for row in measures("class with confusion")}
+    assert names == {*SLIDE.provenance.class_names} - {"platelet"}
+
+
+def test_the_cells_still_needed_are_named() -> None:
+    (needed,) = measures("further cells")
+    assert int(needed["value"]) > 0
+    assert needed["name"].endswith(" within 2 points")
+
+
+def test_a_slide_without_cells_has_a_table_too() -> None:
+    model = Provenance("m", "0", ("a", "b"), "CPU", (), (), "2026")
+    text = summary_csv(Report("empty", model, (), ()))
+    assert text.split("\n")[0] == ",".join(COLUMNS)
+    assert rows(text)[-1]["name"] == "every class within 2 points"
+
+
+@pytest.mark.parametrize("view", [cells_csv, differential_csv, summary_csv])
+def test_a_german_spreadsheet_reads_the_same_numbers(view: object) -> None:
+    assert callable(view)
+    english, german = view(SLIDE), view(SLIDE, GERMAN)
+
+    assert german.startswith("\ufeff")
+    for one, other in zip(rows(english), rows(german[1:], ";"), strict=True):
+        for key, value in one.items():
+            assert other[key].replace(",", ".") == value.replace(",", ".")
+
+
+def test_only_numbers_get_a_decimal_comma() -> None:
+    first = rows(cells_csv(SLIDE, GERMAN)[1:], ";")[0]
+    assert first["frame"] == "field 001.png"
+    assert "," in first["probability"]
