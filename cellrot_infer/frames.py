@@ -27,23 +27,28 @@ def read_frame(
 
     The pixel size is `pixel_size_um` if told, else the file's own, else judged by the
     red cells, else `fallback_um` with a warning in the frame. Raises FrameError where
-    the file cannot be read, is no image, is incomplete or too large, or where a pixel is
-    too coarse or too fine to tell cells by.
+    the file cannot be read, is no image, incomplete or too large, or where no cell can
+    be told at its pixel size.
     """
     data = read_file(path)
     pixels, metadata = decode(data, str(path))
     pixel_size, warnings = _pixel_size(pixels, metadata, pixel_size_um, fallback_um)
-    if not USABLE_UM[0] <= pixel_size.um <= USABLE_UM[1]:
-        raise FrameError(
-            f"{path}: {pixel_size.um:.3g} um a pixel (by {pixel_size.source}), expected "
-            f"{USABLE_UM[0]:g} to {USABLE_UM[1]:g}; tell the true size with --pixel-size"
-        )
+    _check_usable(pixel_size, path)
     if metadata.has_more_pages:
         warnings += ("only the first of the file's images was read",)
     if _is_grey(pixels):
         warnings += ("the image has no colour, and stains are told by colour",)
     digest = hashlib.sha256(data).hexdigest()
     return Frame(path.name, pixels, pixel_size, digest, warnings)
+
+
+def _check_usable(size: PixelSize, path: Path) -> None:
+    low_um, high_um = USABLE_UM
+    if not low_um <= size.um <= high_um:
+        raise FrameError(
+            f"{path}: {size.um:.3g} um a pixel (by {size.source}), expected "
+            f"{low_um:g} to {high_um:g}; tell the true size with --pixel-size"
+        )
 
 
 def _pixel_size(

@@ -140,6 +140,15 @@ def test_the_option_wins_over_the_file_and_a_contradiction_is_told(
     assert told.warnings == ("the file says 0.1 um a pixel, 0.112 um was told",)
 
 
+def test_a_pixel_too_coarse_to_tell_cells_by_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg", SCALED["JFIF"])
+
+    with pytest.raises(FrameError, match=r"a\.jpg: 1 um a pixel \(by metadata\), exp"):
+        read_frame(path)
+
+    assert read_frame(path, pixel_size_um=0.1).pixel_size_um == 0.1
+
+
 def test_red_cells_tell_the_pixel_size_where_nothing_else_does() -> None:
     frame = read_frame(FRAMES / "bccd" / "BloodImage_00007.jpg")
 
