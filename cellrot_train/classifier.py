@@ -64,17 +64,17 @@ def fit_classifier(
     """
     classifier = Classifier(features.shape[1], class_count).to(features.device)
     classifier.standardise(features)
-    features = features.detach()
+    standard = (features - classifier.mean) / classifier.scale
     counts = torch.bincount(labels, minlength=class_count).float()
     balance = counts.sum() / (counts.clamp(min=1) * (counts > 0).sum())
     weight, bias = classifier.linear.weight, classifier.linear.bias
     solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=300, line_search_fn="strong_wolfe"
+        [weight, bias], max_iter=200, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         solver.zero_grad()
-        value = F.cross_entropy(classifier(features), labels, weight=balance)
+        value = F.cross_entropy(classifier.linear(standard), labels, weight=balance)
         value = value + l2 * weight.square().sum()
         value.backward()
         return value

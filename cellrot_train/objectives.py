@@ -215,6 +215,7 @@ def turn_vector(vector: Tensor, angle_rad: Tensor) -> Tensor:
     return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
 
 
+RECONSTRUCTING = {"reconstruction", "masked"}
 PROJECTING = {"contrastive", "variance"}
 COMPARING = PROJECTING | {"consistency"}  # terms that need two views
 TERMS: dict[str, Term] = {

@@ -228,16 +228,15 @@ class Training:
         rivals = [fit_classifier(features, labels, classes, l2=l2) for l2 in L2]
         if "supervised" in self.learner.weights:
             rivals.insert(0, self.mean.classifier)
-        best = max(rivals, key=self._validated)
+        seen = self.validation.features(self.mean)
+
+        def quality(classifier: Classifier) -> float:
+            counts = self.validation.judge(classifier, seen)
+            return 0.0 if counts is None else float(macro_f1(counts))
+
+        best = max(rivals, key=quality)
         self.mean.classifier, trained = best, self.mean.classifier
         return best is not trained
-
-    def _validated(self, classifier: Classifier) -> float:
-        """Return the macro-F1 on validation with `classifier`, 0 without labels."""
-        self.mean.classifier, kept = classifier, self.mean.classifier
-        counts = self.validation.confusion(self.mean)
-        self.mean.classifier = kept
-        return 0.0 if counts is None else float(macro_f1(counts))
 
     def _save(self) -> None:
         if not self.share.rank:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cellrot_train.classifier import Classifier
 from cellrot_train.config import Config
 from cellrot_train.data import PatchSet
 from cellrot_train.metrics import Counts, accuracy, confusion, macro_f1
@@ -61,14 +62,23 @@ class Validation:
 
     def confusion(self, learner: Learner) -> Counts | None:
         """Return what the classifier makes of the labelled part, if there is one."""
-        rows = rows_of(self.patch_set, "val", labelled=True)
-        if not len(rows):
+        return self.judge(learner.classifier, self.features(learner))
+
+    def features(self, learner: Learner) -> Tensor:
+        """Return the features (M, F) of the labelled part."""
+        return features_of(learner, self.images, self._labelled())
+
+    @torch.no_grad()
+    def judge(self, classifier: Classifier, features: Tensor) -> Counts | None:
+        """Return what `classifier` makes of `features` (M, F), None where M is 0."""
+        if not len(features):
             return None
-        features = features_of(learner, self.images, rows)
-        with torch.no_grad():
-            predicted = learner.classifier(features).argmax(dim=1).cpu()
-        truth = self.patch_set.labels[rows.numpy()]
-        return confusion(truth, predicted.numpy(), len(self.patch_set.class_names))
+        predicted = classifier(features).argmax(dim=1).cpu().numpy()
+        truth = self.patch_set.labels[self._labelled().numpy()]
+        return confusion(truth, predicted, len(self.patch_set.class_names))
+
+    def _labelled(self) -> Tensor:
+        return rows_of(self.patch_set, "val", labelled=True)
 
     @torch.no_grad()
     def loss(self, learner: Learner) -> float:

@@ -15,17 +15,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cellrot_infer.errors import DataError, DeviceError
+from cellrot_infer.errors import DataError, DeviceError, OutputError
 from cellrot_train import checkpoint
-from cellrot_train.cli import app
+from cellrot_train.cli import app, main
 from cellrot_train.config import Config, ConfigError
+from cellrot_train.data import load_patch_set
 from cellrot_train.display import Silent
+from cellrot_train.fit import SAMPLES as USED
 from cellrot_train.fit import fit, resume
 from cellrot_train.intake import Intake
 from cellrot_train.loop import Step
-from cellrot_train.pixels import Pixels
+from cellrot_train.pixels import Pixels, load_patches
 from cellrot_train.run import Run, load_run, newest_run
-from cellrot_train.training import InterruptedRunError
+from cellrot_train.training import InterruptedRunError, Training
 from tests.train.conftest import SAMPLES, MakeImage
 
 
@@ -65,11 +67,17 @@ def same(one: Any, other: Any) -> bool:  # noqa: ANN401
     return bool(one == other)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing but for `trained`, which is made before: drawing takes a second."""
+    monkeypatch.setattr(Training, "_portray", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     config = Config(
         model="hnet-r2", data=str(SAMPLES), objective="supervised+0.1*reconstruction",
-        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=6, device="cpu",
+        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=4, device="cpu",
         learning_rate=5e-3,
     )  # fmt: skip
     return fit(config, root=tmp_path_factory.mktemp("runs") / "Läufe 1", name="whole")
@@ -81,7 +89,7 @@ def test_a_run_folder_stands_alone(trained: Run) -> None:
     assert trained.folder.name == "whole-hnet-r2"
     assert names >= {
         "config.json", "data.json", "versions.json", "history.csv", "metrics.json",
-        "last.pt", "best.pt",
+        "last.pt", "best.pt", "curves.png", "confusion.png", "reconstructions.png",
     }  # fmt: skip
     assert not [name for name in names if name.endswith(".part")]
     data = json.loads((trained.folder / "data.json").read_text(encoding="utf-8"))
@@ -89,7 +97,7 @@ def test_a_run_folder_stands_alone(trained: Run) -> None:
     assert len(data["sha256"]) == 64
     history = (trained.folder / "history.csv").read_text(encoding="utf-8").splitlines()
     assert history[0].startswith("epoch,loss,val_macro_f1")
-    assert len(history) == 7
+    assert len(history) == 5
 
 
 def test_a_run_learns_real_cells(trained: Run, pixels: Pixels) -> None:
@@ -97,14 +105,11 @@ def test_a_run_learns_real_cells(trained: Run, pixels: Pixels) -> None:
     history = weights(trained)["progress"]["history"]
 
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-    assert loaded.metrics["val_macro_f1"] == max(row["val_macro_f1"] for row in history)
+    assert loaded.metrics["val_macro_f1"] >= max(row["val_macro_f1"] for row in history)
     assert loaded.metrics["val_macro_f1"] > 0.5  # guessing reaches 0.09
 
 
 def test_a_loaded_run_is_ready_to_classify(trained: Run, cache: Path) -> None:
-    from cellrot_train.data import load_patch_set
-    from cellrot_train.pixels import load_patches
-
     run = load_run(trained.folder)
     patch_set = load_patch_set(SAMPLES)
     patches = load_patches(patch_set, "val", run.config.side_px, cache)
@@ -315,17 +320,18 @@ def test_every_setting_is_a_flag() -> None:
         assert f"--{name.replace('_', '-')}" in result.output
 
 
-def test_a_users_mistake_is_one_line_and_status_one(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command("--data", str(tmp_path / "gone")),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_users_mistake_is_one_line_and_status_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = str(tmp_path / "gone")
+    monkeypatch.setattr(sys, "argv", ["cellrot-train", "fit", "--data", gone])
 
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "gone: no such folder of patches" in done.stderr
+    with pytest.raises(SystemExit) as caught:
+        main()
+
+    message = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert message == f"error: {gone}: no such folder of patches\n"
 
 
 def test_help_waits_for_no_torch() -> None:
@@ -368,34 +374,24 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     """A limit on the size of files refuses the write as a full disk does."""
     import resource
 
-    run = Run.create(tmp_path, "x", Config(model="hnet-r0"))
-    kept = run.folder / "last.pt"
+    kept = tmp_path / "last.pt"
     checkpoint.save(kept, {"done": 0})
-    small = 20_000
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            checkpoint.save(kept, {"weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
-    code = (
-        "import sys; from pathlib import Path; import torch; "
-        "from cellrot_train import checkpoint; "
-        "checkpoint.save(Path(sys.argv[1]), {'weights': torch.zeros(100_000)})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(kept)],
-        preexec_fn=limit, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-    assert "OutputError" in done.stderr
     assert checkpoint.load(kept)["done"] == 0
-    assert not list(run.folder.glob("*.part"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_plain_words(
     tmp_path: Path, tiny: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellrot_infer.errors import OutputError
-
     saved = checkpoint.save
     calls: list[Path] = []
 
@@ -411,7 +407,5 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_plain_words(
 
 
 def test_the_samples_are_those_of_the_tests() -> None:
-    from cellrot_train.fit import SAMPLES as USED
-
     assert USED.resolve() == SAMPLES.resolve()
     assert cv2.haveImageReader(str(next(USED.rglob("*.webp"))))
