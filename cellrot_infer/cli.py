@@ -42,7 +42,11 @@ Inputs = Annotated[
     ),
 ]
 Reports = Annotated[
-    str, typer.Option("--report", help="Any of csv,json,html,geojson,overlay.")
+    str,
+    typer.Option(
+        "--report",
+        help="Any of csv,json,html,geojson,overlay; html brings its json along.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files.")]
 Model = Annotated[

@@ -49,7 +49,9 @@ _OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report, Pictures, CsvStyle], str]
     "html": {
         "html": lambda report, pictures, _: report_to_html(
             report, pictures.thumbnails, pictures.previews
-        )
+        ),
+        # what a review is applied to; written later, it would be another report
+        "json": lambda report, *_: report_to_json(report),
     },
 }
 # One file a frame, written as soon as the frame is done: views of a report on it.
@@ -97,9 +99,13 @@ def write_slide(
     style: CsvStyle = ENGLISH,
 ) -> Iterator[Path]:
     """Write the files of `report`, named after `base`; yield each when complete."""
-    for kind in kinds:
-        for ending, view in _OF_SLIDE.get(kind, {}).items():
-            yield _written(base, ending, view(report, pictures, style))
+    views = {
+        ending: view
+        for kind in kinds
+        for ending, view in _OF_SLIDE.get(kind, {}).items()
+    }
+    for ending, view in views.items():
+        yield _written(base, ending, view(report, pictures, style))
 
 
 def _written(base: Path, ending: str, content: str | bytes) -> Path:

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cellrot_infer.differential import differential
-from cellrot_infer.review import apply_review
+from cellrot_infer.review import apply_review, correct
 from cellrot_infer.types import Failure, Report
 from cellrot_infer.writers.html import report_to_html, write_html
 from cellrot_infer.writers.json import report_to_json
@@ -274,7 +274,7 @@ def test_hostile_names_are_shown_and_never_run(page: Page, tmp_path: Path) -> No
     write_html(report, {}, path)
 
     page.open(path)
-    page.press(Keys.ARROW_RIGHT, Keys.ENTER)
+    page.press(Keys.HOME, *Keys.ENTER * len(HOSTILE))
 
     assert page.complaints() == []
     assert page.text("h1") == "</script><img src=x onerror=alert(1)>"
@@ -285,6 +285,14 @@ def test_hostile_names_are_shown_and_never_run(page: Page, tmp_path: Path) -> No
     assert not set(seen) & set("\u202e\u2067\u2028")
     width = page.run("return document.documentElement.scrollWidth")
     assert width <= page.run("return innerWidth")
+
+    page.find("#reviewer").send_keys("A. B.")
+    page.find("#save-corrections").click()
+    corrections = page.saved("hostile.corrections.csv").read_text(encoding="utf-8")
+    words = correct(report, corrections).corrections
+    assert [(word.frame, word.label) for word in words] == [
+        (finding.frame, finding.label) for finding in report.findings
+    ]
 
 
 @pytest.mark.parametrize("width_px", [1280, 420])

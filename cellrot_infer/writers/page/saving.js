@@ -30,6 +30,12 @@ function correctionsCsv(reviewer) {
   return table.map((line) => line.map(csvCell).join(",") + "\n").join("");
 }
 
+// Files are named after this one, which may have been renamed.
+function stem() {
+  const file = decodeURIComponent(location.pathname.split("/").at(-1));
+  return file.replace(/(\.signed)?( \(\d+\))?\.html$/, "") || report.stem;
+}
+
 function download(name, type, content) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));
@@ -47,7 +53,7 @@ function nameOfReviewer() {
 function saveCorrections() {
   const reviewer = nameOfReviewer();
   if (!reviewer) return;
-  const name = `${report.stem}.corrections.csv`;
+  const name = `${stem()}.corrections.csv`;
   download(name, "text/csv", correctionsCsv(reviewer));
   say("save-status", `${name} holds ${given.filter((label) => label >= 0).length} reviewed cells.`);
 }
@@ -65,7 +71,7 @@ async function signOff(event) {
     corrections_sha256: sha256(bytes),
     steps,
   };
-  const name = `${report.stem}.signed.html`;
+  const name = `${stem()}.signed.html`;
   download(name, "text/html", signedCopy(record));
   say("save-status", `${name} is saved; the corrections can be saved from it too.`);
 }
