@@ -1,9 +1,7 @@
 """The command line of training: each command composes what the library does."""
 
-import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +10,8 @@ from rich.console import Console, RenderableType
 from rich.progress import track
 
 from cellrot_infer.errors import CellrotError
-from cellrot_train.config import Config, ConfigError, read_config
+from cellrot_train.config import read_config
+from cellrot_train.flags import with_settings
 
 T = TypeVar("T")
 
@@ -37,45 +36,6 @@ Name = Annotated[
 ]
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` one option for each setting of Config, passed on as `settings`."""
-    own = inspect.signature(command).parameters
-    options = [_option(entry.name) for entry in fields(Config)]
-
-    def wrapped(**values: Any) -> None:  # noqa: ANN401
-        given = {key: values.pop(key) for key in list(values) if key not in own}
-        chosen = {key: value for key, value in given.items() if value is not None}
-        command(**values, settings=chosen)
-
-    kept = [parameter for name, parameter in own.items() if name != "settings"]
-    signature = inspect.Signature([*kept, *options])
-    wrapped.__signature__ = signature  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {
-        p.name: p.annotation for p in signature.parameters.values()
-    }
-    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
-    return wrapped
-
-
-def _option(name: str) -> inspect.Parameter:
-    entry = next(entry for entry in fields(Config) if entry.name == name)
-    assert entry.default is not MISSING
-    kind, flag = type(entry.default), f"--{name.replace('_', '-')}"
-    if kind is bool:
-        flag += f"/--no-{name.replace('_', '-')}"
-    text = entry.metadata["help"]
-    if choices := entry.metadata["choices"]:
-        text += f" One of {', '.join(map(str, choices))}."
-    shown = str(entry.default) if entry.default != "" else False
-    option = typer.Option(flag, help=text, show_default=shown)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, option],
-    )
-
-
 @app.command()
 @with_settings
 def fit(
@@ -88,7 +48,7 @@ def fit(
 ) -> None:
     """Train an encoder and its classifier, and write a run folder."""
     if resume and (settings or config or name):
-        raise ConfigError("--resume goes on with the run's settings: give no others")
+        raise typer.BadParameter("--resume takes its settings from the run alone")
     chosen = read_config(config, settings)
 
     from cellrot_train import fit as fitting  # deferred: --help stays instant
