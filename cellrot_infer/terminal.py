@@ -16,7 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from cellrot_infer.differential import Share, denominator, differential
+from cellrot_infer.differential import (
+    Share,
+    accepted_counts,
+    denominator,
+    differential,
+    needed_cells,
+)
+from cellrot_infer.lineages import count_ratios
 from cellrot_infer.types import FrameRecord, Report
 from cellrot_infer.writers.csv import (
     DIFFERENTIAL_COLUMNS,
@@ -24,6 +31,7 @@ from cellrot_infer.writers.csv import (
     differential_rows,
     plain,
 )
+from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
 BAR_COLUMNS = 24
@@ -137,7 +145,12 @@ def differential_table(report: Report) -> Table:
     """Return the differential as a table that reads at 80 columns."""
     shares = differential(report)
     table = Table(
-        title=Text(_title(report)), title_justify="left", box=None, pad_edge=False
+        title=Text(_title(report)),
+        title_justify="left",
+        caption=Text(_caption(report)),
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
     )
     table.add_column("class", max_width=24, no_wrap=True)
     table.add_column("cells", justify="right")
@@ -156,6 +169,26 @@ def _title(report: Report) -> str:
     title = f"{shown(report.name)}: {cells} cells in {where}"
     counted = denominator(report)
     return title if counted == cells else f"{title}, percent of {counted} counted"
+
+
+def _caption(report: Report) -> str:
+    """Return the ratios, and how many more cells a firmer count would take."""
+    counts = accepted_counts(report)
+    known = {*report.provenance.class_names, *counts}
+    ratios = count_ratios(counts, sorted(known), report.scheme)
+    lines = [
+        f"{shown(ratio.name)} {ratio.value:.2f} ({ratio.ci_low:.2f} to "
+        f"{ratio.ci_high:.2f}), cells {ratio.above} : {ratio.below}"
+        for ratio in ratios
+        if ratio.above + ratio.below
+    ]
+    more, label = needed_cells(report, PRECISION_POINTS / 100)
+    if more:
+        lines.append(
+            f"{more} more cells bring every class to +-{PRECISION_POINTS:g} points "
+            f"({shown(label)} asks for most)"
+        )
+    return "\n".join(lines)
 
 
 def _row(share: Share, widest: float) -> tuple[Text, ...]:

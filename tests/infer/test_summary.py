@@ -4,8 +4,10 @@ import csv
 import io
 
 import pytest
+from rich.console import Console
 
 from cellrot_infer.differential import denominator
+from cellrot_infer.terminal import differential_table
 from cellrot_infer.types import Provenance, Report
 from cellrot_infer.writers.csv import GERMAN, cells_csv, differential_csv
 from cellrot_infer.writers.summary import COLUMNS, summary_csv
@@ -75,3 +77,13 @@ def test_only_numbers_get_a_decimal_comma() -> None:
     first = rows(cells_csv(SLIDE, GERMAN)[1:], ";")[0]
     assert first["frame"] == "field 001.png"
     assert "," in first["probability"]
+
+
+def test_the_terminal_tells_ratios_and_cells_needed_at_80_columns() -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(differential_table(SLIDE))
+    lines = console.export_text().splitlines()
+
+    assert any(line.startswith("M:E 7.45 (5.19 to 10.70)") for line in lines)
+    assert any("more cells bring every class to +-2 points" in line for line in lines)
+    assert max(map(len, lines)) <= 80
