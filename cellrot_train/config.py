@@ -16,6 +16,7 @@ from cellrot_infer.errors import CellrotError
 MODELS = ("baseline", "stn", "hnet-r0", "hnet-r2")
 STRENGTHS = ("none", "mild", "strong")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+LAYOUTS = ("auto", "contiguous", "channels-last")
 SIDES_PX = (16, 32, 64, 128, 256)  # divisors of the patch
 
 
@@ -97,6 +98,11 @@ class Config:
         "auto",
         "Arithmetic of the network; auto is bf16 on CUDA, else float32.",
         choices=PRECISIONS,
+    )
+    layout: str = setting(
+        "auto",
+        "Order of values in memory; auto is channels-last on CUDA.",
+        choices=LAYOUTS,
     )
     compile: bool = setting(False, "Compile the network (minutes once, then faster).")
     deterministic: bool = setting(False, "Refuse operations that vary between runs.")

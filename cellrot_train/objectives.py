@@ -57,6 +57,7 @@ class Learner(nn.Module):
         super().__init__()
         self.config = config
         self.precision = torch.float32
+        self.layout = torch.contiguous_format
         self.weights = parse_objective(config.objective)
         self.intake = Intake(config.side_px)
         self.encoder = encoder
@@ -68,6 +69,7 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the value of each term, with `loss`, their weighted sum."""
         images = crop(self.intake(batch.images), batch.disc)
+        images = images.contiguous(memory_format=self.layout)
         with torch.autocast(
             images.device.type, self.precision, self.precision != torch.float32
         ):

@@ -40,6 +40,12 @@ def arithmetic(precision: str, device: torch.device) -> torch.dtype:
     return names[precision]
 
 
+def memory_format(layout: str, device: torch.device) -> torch.memory_format:
+    """Return the order of values in memory that convolutions work on."""
+    last = layout == "channels-last" or (layout == "auto" and device.type == "cuda")
+    return torch.channels_last if last else torch.contiguous_format
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Share]:
     """Join the processes that torchrun started, if it did; give this one's share."""

@@ -19,7 +19,7 @@ from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, t
 from cellrot_train.metrics import Counts, macro_f1
 from cellrot_train.objectives import RECONSTRUCTING, Learner, freeze_unused
 from cellrot_train.pixels import Pixels
-from cellrot_train.processes import arithmetic
+from cellrot_train.processes import arithmetic, memory_format
 from cellrot_train.run import BEST, LAST, METRICS, Run, load_weights, new_encoder
 from cellrot_train.sampling import Feed, Plan, Share, draws
 from cellrot_train.tensorboard import log
@@ -72,7 +72,8 @@ class Training:
         self.validation = Validation(patch_set, images, config, device)
         self.learner = Learner(new_encoder(config), len(patch_set.class_names), config)
         self.learner.precision = arithmetic(config.precision, device)
-        self.learner.to(device)
+        self.learner.layout = memory_format(config.layout, device)
+        self.learner.to(device, memory_format=self.learner.layout)
         freeze_unused(self.learner, next(self.feed.batches(0, 1)))
         self.mean = copy.deepcopy(self.learner)
         rate, decay = config.learning_rate, config.weight_decay

@@ -188,6 +188,41 @@ def test_the_seed_decides(tmp_path: Path, tiny: Config) -> None:
     assert not same(weights(one), weights(other))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"layout": "channels-last"}, {"precision": "bf16"}, {"precision": "fp16"}],
+    ids=str,
+)
+def test_layout_and_arithmetic_do_not_change_what_is_learned(
+    tmp_path: Path, tiny: Config, setting: dict[str, Any]
+) -> None:
+    usual = fit(tiny, root=tmp_path, name="usual")
+    other = fit(replace(tiny, **setting), root=tmp_path, name="other")
+
+    first, second = (weights(run)["progress"]["history"][-1] for run in (usual, other))
+    assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
+
+
+class Losses(Silent):
+    """Keeps the loss of every step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def step(self, step: Step) -> None:
+        self.values.append(step.loss)
+
+
+def test_an_epochs_loss_is_the_mean_of_its_steps(tmp_path: Path, tiny: Config) -> None:
+    show = Losses()
+
+    history = weights(fit(tiny, root=tmp_path, show=show))["progress"]["history"]
+
+    first, second = show.values[:6], show.values[6:]
+    assert history[0]["loss"] == pytest.approx(sum(first) / 6)
+    assert history[1]["loss"] == pytest.approx(sum(second) / 6)
+
+
 def test_another_patch_set_is_not_resumed(tmp_path: Path, tiny: Config) -> None:
     run = fit(tiny, root=tmp_path)
     (run.folder / "metrics.json").unlink()
