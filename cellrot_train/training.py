@@ -73,7 +73,8 @@ class Training:
         self.learner = Learner(new_encoder(config), len(patch_set.class_names), config)
         self.learner.precision = arithmetic(config.precision, device)
         self.learner.layout = memory_format(config.layout, device)
-        self.learner.to(device, memory_format=self.learner.layout)
+        self.learner.to(device)
+        self.learner.to(memory_format=self.learner.layout)  # type: ignore[call-overload]
         freeze_unused(self.learner, next(self.feed.batches(0, 1)))
         self.mean = copy.deepcopy(self.learner)
         rate, decay = config.learning_rate, config.weight_decay
