@@ -1,9 +1,12 @@
 """Image files into frames: pixels with their physical scale."""
 
 import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from cellrot_infer.errors import FrameError
 from cellrot_infer.images import decode, read_file, read_image
@@ -11,8 +14,12 @@ from cellrot_infer.metadata import USABLE_UM, Metadata
 from cellrot_infer.scale import estimate_pixel_size
 from cellrot_infer.types import RGB, Frame, PixelSize
 
-__all__ = ["read_frame", "read_image"]
+__all__ = ["judge_scales", "read_frame", "read_image"]
 
+Scales = Mapping[tuple[int, ...], PixelSize]  # (height, width) of the images -> scale
+
+SCALE_SAMPLE = 15  # frames that the scale of a slide is judged by
+MAX_SCATTER = 0.25  # between the quartiles; more is not one objective
 DISAGREEMENT = 0.1  # between a pixel size that was told and the one in the file
 MODEL_PIXEL_SIZE_UM = 0.1
 
@@ -22,17 +29,24 @@ def read_frame(
     *,
     pixel_size_um: float | None = None,
     fallback_um: float = MODEL_PIXEL_SIZE_UM,
+    scales: Scales | None = None,
 ) -> Frame:
     """Return the frame in the image file at `path`.
 
     The pixel size is `pixel_size_um` if told, else the file's own, else judged by the
-    red cells, else `fallback_um` with a warning in the frame. Raises FrameError where
-    the file cannot be read, is no image, incomplete or too large, or where no cell can
-    be told at its pixel size.
+    red cells (those of the whole slide, where `scales` has them), else `fallback_um`
+    with a warning in the frame. Raises FrameError where the file cannot be read, is no
+    image, incomplete or too large, or where no cell can be told at its pixel size.
     """
     data = read_file(path)
     pixels, metadata = decode(data, str(path))
-    pixel_size, warnings = _pixel_size(pixels, metadata, pixel_size_um, fallback_um)
+    pixel_size, warnings = _told_size(metadata, pixel_size_um)
+    if pixel_size is None:
+        pixel_size = (scales or {}).get(pixels.shape[:2])
+    if pixel_size is None:
+        pixel_size = estimate_pixel_size(pixels)
+    if pixel_size is None:
+        pixel_size, warnings = _unknown_size(fallback_um)
     _check_usable(pixel_size, path)
     if metadata.has_more_pages:
         warnings += ("only the first of the file's images was read",)
@@ -40,6 +54,38 @@ def read_frame(
         warnings += ("the image has no colour, and stains are told by colour",)
     digest = hashlib.sha256(data).hexdigest()
     return Frame(path.name, pixels, pixel_size, digest, warnings)
+
+
+def judge_scales(paths: Sequence[Path]) -> Scales:
+    """Return the pixel size that some frames of a slide agree on, by image size.
+
+    One camera took them all, and the red cells of one frame tell its scale to a tenth
+    at best: the median of many is steadier. Files that cannot be read, or that know
+    their own pixel size, have no say.
+    """
+    found: dict[tuple[int, ...], list[float]] = {}
+    for path in paths[:: -(-len(paths) // SCALE_SAMPLE) or 1]:
+        try:
+            pixels, metadata = decode(read_file(path), str(path))
+        except FrameError:
+            continue  # reading it as a frame will report it
+        if metadata.pixel_size_um is None and (size := estimate_pixel_size(pixels)):
+            found.setdefault(pixels.shape[:2], []).append(size.um)
+    agreed = {shape: _agreed(sizes_um) for shape, sizes_um in found.items()}
+    return {shape: scale for shape, scale in agreed.items() if scale is not None}
+
+
+def _agreed(sizes_um: Sequence[float]) -> PixelSize | None:
+    """Return the median with its standard error, 1.25 times that of the mean.
+
+    None where the frames contradict each other: they are of several objectives.
+    """
+    low_um, middle_um, high_um = np.quantile(sizes_um, (0.25, 0.5, 0.75)).tolist()
+    if high_um - low_um > MAX_SCATTER * middle_um:
+        return None
+    deviation = float(np.std(sizes_um, ddof=1)) if len(sizes_um) > 1 else 0.0
+    spread = 1.25 * deviation / math.sqrt(len(sizes_um)) / middle_um
+    return PixelSize(middle_um, "red cells", spread)
 
 
 def _check_usable(size: PixelSize, path: Path) -> None:
@@ -51,25 +97,24 @@ def _check_usable(size: PixelSize, path: Path) -> None:
         )
 
 
-def _pixel_size(
-    pixels: RGB, metadata: Metadata, told_um: float | None, fallback_um: float
-) -> tuple[PixelSize, tuple[str, ...]]:
+def _told_size(
+    metadata: Metadata, told_um: float | None
+) -> tuple[PixelSize | None, tuple[str, ...]]:
     own_um = metadata.pixel_size_um
-    if told_um is not None:
-        if own_um and abs(own_um / told_um - 1) > DISAGREEMENT:
-            return PixelSize(told_um, "option"), (
-                f"the file says {own_um:.3g} um a pixel, {told_um:.3g} um was told",
-            )
-        return PixelSize(told_um, "option"), ()
-    if own_um is not None:
-        return PixelSize(own_um, "metadata"), ()
-    estimate = estimate_pixel_size(pixels)
-    if estimate is not None:
-        return estimate, ()
-    return PixelSize(fallback_um, "model"), (
+    if told_um is None:
+        return (PixelSize(own_um, "metadata") if own_um else None), ()
+    if own_um and abs(own_um / told_um - 1) > DISAGREEMENT:
+        warning = f"the file says {own_um:.3g} um a pixel, {told_um:.3g} um was told"
+        return PixelSize(told_um, "option"), (warning,)
+    return PixelSize(told_um, "option"), ()
+
+
+def _unknown_size(fallback_um: float) -> tuple[PixelSize, tuple[str, ...]]:
+    warning = (
         f"pixel size unknown, taken for the model's {fallback_um:.3g} um; "
-        "areas and cells may be wrong: tell it with --pixel-size",
+        "areas and cells may be wrong: tell it with --pixel-size"
     )
+    return PixelSize(fallback_um, "model"), (warning,)
 
 
 def _is_grey(pixels: RGB) -> bool:

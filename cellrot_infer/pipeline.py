@@ -7,7 +7,7 @@ from pathlib import Path
 from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
-from cellrot_infer.frames import read_frame
+from cellrot_infer.frames import judge_scales, read_frame
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.provenance import Pairs, provenance
@@ -37,12 +37,22 @@ class FrameResult:
 
 
 def read_frames(
-    paths: Iterable[Path], *, pixel_size_um: float | None = None, fallback_um: float
+    paths: Sequence[Path], *, pixel_size_um: float | None = None, fallback_um: float
 ) -> Iterator[Frame | Failure]:
-    """Read each image file; one that cannot be read gives a Failure in its place."""
+    """Read the images of a slide; one that cannot be read gives a Failure in its place.
+
+    Where nothing tells their pixel size, the red cells of all of them do together.
+    """
+    several = pixel_size_um is None and len(paths) > 1
+    scales = judge_scales(paths) if several else {}
     for path in paths:
         try:
-            yield read_frame(path, pixel_size_um=pixel_size_um, fallback_um=fallback_um)
+            yield read_frame(
+                path,
+                pixel_size_um=pixel_size_um,
+                fallback_um=fallback_um,
+                scales=scales,
+            )
         except FrameError as error:
             yield Failure(str(path), str(error))
         except MemoryError:

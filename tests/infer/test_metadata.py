@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.frames import read_frame
+from cellrot_infer.frames import judge_scales, read_frame
 from cellrot_infer.metadata import read_metadata
 from tests.infer.images import EVERY_KIND, FRAMES, field, saved, tiff
 
@@ -194,3 +194,47 @@ def test_arbitrary_bytes_after_a_header_make_no_crash(
 ) -> None:
     with contextlib.suppress(FrameError):
         assert read_metadata(start + noise).kind in {"JPEG", "TIFF", "BMP", "WebP"}
+
+
+def test_the_frames_of_a_slide_agree_on_their_scale() -> None:
+    paths = sorted((FRAMES / "bccd").glob("*.jpg"))
+    alone = [read_frame(path).pixel_size_um for path in paths]
+
+    scales = judge_scales(paths)
+
+    (scale,) = scales.values()
+    assert scale.um == pytest.approx(float(np.median(alone)))
+    assert 0 < scale.spread < 0.1
+    together = {read_frame(path, scales=scales).pixel_size for path in paths}
+    assert together == {scale}
+
+
+def test_frames_of_two_objectives_do_not_agree(tmp_path: Path) -> None:
+    paths = sorted((FRAMES / "bccd").glob("*.jpg"))[:4]
+    for path in paths[:2]:  # the same size in pixels, half the scale
+        pixels = read_frame(path, pixel_size_um=0.1).pixels[::2, ::2, ::-1]
+        tiled = cv2.imencode(".png", np.tile(pixels, (2, 2, 1)))[1]
+        paths.append(write(tmp_path / f"{path.stem}.png", tiled.tobytes()))
+
+    assert judge_scales(paths) == {}
+
+
+def test_images_of_another_size_have_a_scale_of_their_own(tmp_path: Path) -> None:
+    path = FRAMES / "bccd" / "BloodImage_00007.jpg"
+    pixels = read_frame(path, pixel_size_um=0.1).pixels
+    half = cv2.imencode(".png", cv2.resize(pixels, None, fx=0.5, fy=0.5)[..., ::-1])[1]
+    small = write(tmp_path / "half.png", half.tobytes())
+
+    scales = judge_scales([path, small])
+
+    assert len(scales) == 2
+    ratio = scales[240, 320].um / scales[480, 640].um
+    assert ratio == pytest.approx(2, rel=0.15)
+
+
+def test_files_that_know_their_scale_or_are_damaged_have_no_say(tmp_path: Path) -> None:
+    knowing = write(tmp_path / "a.png", SCALED["PNG pHYs"])
+    damaged = write(tmp_path / "b.png", b"")
+
+    assert judge_scales([knowing, damaged, tmp_path / "gone.png"]) == {}
+    assert judge_scales([]) == {}
