@@ -119,19 +119,19 @@ def draw_confidence(found: Reliability, curve: RiskCoverage) -> Figure:
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     filled = found.count > 0
-    left.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as it should be")
+    left.plot([0, 1], [0, 1], color=GREY, linestyle=":")  # as it should be
     area = 15 + 250 * found.count[filled] / found.count.max()
     left.scatter(
-        found.confidence[filled], found.accuracy[filled], area, BLUE, alpha=0.8,
-        label="cells of that confidence",
-    )  # fmt: skip
-    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+        found.confidence[filled], found.accuracy[filled], area, BLUE, alpha=0.8
+    )
+    left.set(xlabel="confidence (large dots: many cells)", ylabel="accuracy")
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02))
     left.set_title(f"calibration error {found.error:.3f}", fontsize=10)
     right.step(100 * curve.coverage, 100 * curve.risk, color=ORANGE, where="post")
     right.set(xlabel="cells answered, most confident first (%)", ylabel="errors (%)")
     right.set(xlim=(0, 101), ylim=(0, None))
     right.set_title(f"area under the curve {curve.area:.4f}", fontsize=10)
-    _tidy(left, legend=True)
+    _tidy(left)
     _tidy(right)
     return figure
 

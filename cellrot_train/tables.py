@@ -77,11 +77,12 @@ def _classifier_tables(found: ClassifierFigures) -> Iterator[RenderableType]:
         parts = (f"{row.precision.value:.3f}", f"{row.recall.value:.3f}")
         table.add_row(escape(row.name), str(row.support), *parts, _estimate(row.f1))
     yield table
-    errors = (
+    errors = [
         f"{error:.1%} of the surest {share}" for share, error in found.errors.items()
-    )
+    ]
+    yield f"a random turn changes the class of {found.flips.value:.1%} of the cells"
     yield f"calibration error {_estimate(found.calibration_error)}"
-    yield f"errors: {', '.join(errors)}"
+    yield f"errors: {', '.join(errors).replace('the surest 100%', 'all')}"
 
 
 def _probe_table(name: str, probe: Protocol) -> Table:
