@@ -1,6 +1,6 @@
 """Do the intervals of the differential hold the truth 95 times in 100?
 
-    python -m benchmarks.intervals [--slides 300] [--out benchmarks/results/...]
+    python -m benchmarks.intervals [--slides 200] [--out benchmarks/results/...]
 
 Slides are simulated: a true composition, a classifier with known rates of confusion, a
 validation of it, and the count that it gives. For each of several settings the table
@@ -45,7 +45,7 @@ SETTINGS = (
 def main() -> None:
     """Simulate, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slides", type=int, default=300)
+    parser.add_argument("--slides", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     rows = [{**s._asdict(), **coverage(s, options.slides)} for s in SETTINGS]
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def coverage(setting: Setting, slides: int) -> dict[str, float]:
-    """Return how often each interval held the truth: over all classes, and the rarest."""
+    """Return how often each interval held the truth: in all classes, in the rarest."""
     rng = np.random.default_rng(0)
     truth = np.array(setting.composition)
     rates = confusion_rates(len(truth), setting.accuracy)
