@@ -23,6 +23,7 @@ from cellrot_infer.types import PATCH_SIDE_PX
 SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
 MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
+MAX_FIELDS = 10_000  # of a message; a model of ours has some dozens
 _METADATA_FIELD = 14  # ModelProto.metadata_props, a repeated StringStringEntryProto
 
 
@@ -102,7 +103,8 @@ class ModelCard:
 def seal(model: bytes, card: ModelCard) -> tuple[bytes, ModelCard]:
     """Return the ONNX bytes `model` with `card` inside, and the card with its hash."""
     graph, _ = _split(model, "model")
-    sealed = dataclasses.replace(card, sha256=_digest(graph, card.to_json()))
+    digest = _digest(graph, card.to_json(), "model")
+    sealed = dataclasses.replace(card, sha256=digest)
     entry = _chunk(1, METADATA_KEY.encode()) + _chunk(2, sealed.to_json().encode())
     return graph + _chunk(_METADATA_FIELD, entry), sealed
 
@@ -129,7 +131,7 @@ def read_model(path: Path) -> tuple[bytes, ModelCard]:
             "write one with `cellrot-train export`"
         )
     card = ModelCard.from_json(text, str(path))
-    if card.sha256 != _digest(graph, text):
+    if card.sha256 != _digest(graph, text, str(path)):
         raise ModelError(
             f"{path}: altered since it was written (its hash differs); "
             "copy it again from where it came"
@@ -137,10 +139,13 @@ def read_model(path: Path) -> tuple[bytes, ModelCard]:
     return model, card
 
 
-def _digest(graph: bytes, text: str) -> str:
+def _digest(graph: bytes, text: str, source: str) -> str:
     # over what was read, not over the card made of it: unknown keys count too
     values = json.loads(text) | {"sha256": ""}
-    return hashlib.sha256(graph + _canonical(values).encode()).hexdigest()
+    try:
+        return hashlib.sha256(graph + _canonical(values).encode()).hexdigest()
+    except (ValueError, RecursionError) as error:  # an infinity, half a character
+        raise ModelError(f"{source}: the card cannot be sealed ({error})") from None
 
 
 def _canonical(values: Mapping[str, Any]) -> str:
@@ -224,6 +229,8 @@ def _split(model: bytes, source: str) -> tuple[bytes, str | None]:
         start = end
         number, content, end = _next_field(model, start, source)
         text = _card_text(content, source) if number == _METADATA_FIELD else None
+        if len(kept) > MAX_FIELDS:
+            raise ModelError(f"{source}: no ONNX file, or a damaged one")
         if text is None:
             kept.append(model[start:end])
         elif card is None:
@@ -238,6 +245,8 @@ def _card_text(entry: bytes, source: str) -> str | None:
     end = 0
     while end < len(entry):
         number, content, end = _next_field(entry, end, source)
+        if number in parts:
+            raise ModelError(f"{source}: no ONNX file, or a damaged one")
         parts[number] = content
     if parts.get(1) != METADATA_KEY.encode():
         return None

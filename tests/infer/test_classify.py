@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,10 +89,8 @@ def test_few_batch_sizes_occur(
 
 
 def refusal(path: Path) -> str:
-    started = time.perf_counter()
     with pytest.raises(ModelError) as refused:
         Classifier.load(path, device="cpu")
-    assert time.perf_counter() - started < 20  # hangs are the fault; speed is measured
     message = str(refused.value)
     assert str(path) in message or "model tiny" in message
     assert "\n" not in message
