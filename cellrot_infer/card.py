@@ -224,7 +224,8 @@ def _is_number(value: object) -> bool:
 
 def _split(model: bytes, source: str) -> tuple[bytes, str | None]:
     """Return `model` without its card, and the text of the card if it has one."""
-    kept, card, end = [], None, 0
+    kept: list[bytes] = []
+    card, end = None, 0
     while end < len(model):
         start = end
         number, content, end = _next_field(model, start, source)
