@@ -46,7 +46,11 @@ def fit(
     name: Name = "",
     resume: Resume = None,
 ) -> None:
-    """Train an encoder and its classifier, and write a run folder."""
+    """Train an encoder and its classifier, and write a run folder.
+
+    Decoded patches are kept in the cache folder of the user, so that the next run
+    starts at once; the variable CELLROT_CACHE names another folder.
+    """
     if resume and (settings or config or name):
         raise typer.BadParameter("--resume takes its settings from the run alone")
     chosen = read_config(config, settings)

@@ -145,7 +145,10 @@ def _key(patch_set: PatchSet) -> str:
     """Return a name for the files as they are now: changed files get another name."""
     digest = hashlib.sha256(str(_CACHE_VERSION).encode())
     for record in patch_set.records:
-        stat = record.file.stat()
+        try:
+            stat = record.file.stat()
+        except OSError as error:
+            raise DataError(f"{record.file}: {error.strerror}") from None
         line = f"{record.file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         digest.update(line.encode())
     return digest.hexdigest()[:24]
