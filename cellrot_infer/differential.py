@@ -59,10 +59,10 @@ def accepted_counts(report: Report) -> Counter[str]:
     return Counter(finding.label for finding in accepted)
 
 
-def needed_cells(report: Report, half_width: float) -> tuple[int, str]:
+def needed_cells(report: Report, half_width: float) -> tuple[int, str] | None:
     """Return how many more cells bring every class to +- `half_width`, a fraction.
 
-    With it comes the class that asks for them; 0 and an empty label where none does.
+    With it comes the class that asks for most. None where no class was found.
     """
     counts, total = accepted_counts(report), denominator(report)
     asked = [
@@ -70,8 +70,7 @@ def needed_cells(report: Report, half_width: float) -> tuple[int, str]:
         for label, count in sorted(counts.items())
         if label not in report.scheme.excluded
     ]
-    more, label = max(asked, key=lambda entry: entry[0], default=(0, ""))
-    return (more, label) if more else (0, "")
+    return max(asked, key=lambda entry: entry[0], default=None)
 
 
 def row_label(finding: Finding) -> str:

@@ -1,5 +1,7 @@
 """The differential with the classifier's own confusion in its intervals."""
 
+from collections.abc import Sequence
+
 from cellrot_infer.intervals import Interval, classifier_intervals
 from cellrot_infer.types import Finding, Report
 
@@ -21,13 +23,20 @@ def confusion_intervals(report: Report) -> dict[str, Interval]:
             tally = known if _key(finding) in reviewed else counts
             tally[place[finding.label]] += 1
     counted = [name not in report.scheme.excluded for name in names]
-    if not report.provenance.confusion or not any(counted):
+    if not report.provenance.confusion or not _any_counted(counts, known, counted):
         return {}
     found = classifier_intervals(
         counts, report.provenance.confusion, known=known, counted=counted
     )
     rows = zip(names, found, counted, strict=True)
     return {name: interval for name, interval, is_counted in rows if is_counted}
+
+
+def _any_counted(
+    counts: Sequence[int], known: Sequence[int], counted: Sequence[bool]
+) -> bool:
+    columns = zip(counts, known, counted, strict=True)
+    return any(in_it and named + told > 0 for named, told, in_it in columns)
 
 
 def _key(finding: Finding) -> tuple[str, int]:

@@ -182,11 +182,11 @@ def _caption(report: Report) -> str:
         for ratio in ratios
         if ratio.above + ratio.below
     ]
-    more, label = needed_cells(report, PRECISION_POINTS / 100)
-    if more:
+    needed = needed_cells(report, PRECISION_POINTS / 100)
+    if needed and needed[0]:
         lines.append(
-            f"{more} more cells bring every class to +-{PRECISION_POINTS:g} points "
-            f"({shown(label)} asks for most)"
+            f"{needed[0]} more cells bring every class to "
+            f"+-{PRECISION_POINTS:g} points ({shown(needed[1])} asks for most)"
         )
     return "\n".join(lines)
 

@@ -27,9 +27,9 @@ def percent_range(low: float, high: float) -> str:
 
 
 def ratio_text(value: float) -> str:
-    """Return a ratio in two decimals; `none` where nothing was counted."""
+    """Return a ratio in two decimals; `no cells` where nothing was counted."""
     if math.isnan(value):
-        return "none"
+        return "no cells"
     return "&infin;" if math.isinf(value) else f"{value:.2f}"
 
 

@@ -42,15 +42,17 @@ def _rows(report: Report) -> Iterator[Row]:
     for label, interval in confusion_intervals(report).items():
         ends = (decimals(100 * end, 2) for end in interval)
         yield "class with confusion", plain(label), "", *ends, "", ""
-    more, label = needed_cells(report, PRECISION_POINTS / 100)
-    name = f"{plain(label) or 'every class'} within {PRECISION_POINTS:g} points"
-    yield "further cells", name, more, "", "", "", total
+    if needed := needed_cells(report, PRECISION_POINTS / 100):
+        name = f"{plain(needed[1])} within {PRECISION_POINTS:g} points"
+        yield "further cells", name, needed[0], "", "", "", total
 
 
 def _ratios(report: Report) -> Iterator[Row]:
     counts = accepted_counts(report)
     known = {*report.provenance.class_names, *counts}
     for ratio in count_ratios(counts, sorted(known), report.scheme):
+        if ratio.above + ratio.below == 0:
+            continue
         measures = ratio.value, ratio.ci_low, ratio.ci_high
         shown = (decimals(value, 4) for value in measures)
         yield "ratio", plain(ratio.name), *shown, ratio.above, ratio.below

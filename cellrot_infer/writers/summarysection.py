@@ -21,7 +21,7 @@ LINEAGE = """<li data-lineage="{key}"{hidden}><span>{name}</span>
 <span data-field="percent">{percent:.1f} %</span></li>"""
 RATIO = """<div class="ratio" data-ratio="{index}"><div>{name}</div>
 <strong data-field="value">{value}</strong>
-<small><span data-field="interval">{low} to {high}</span>, cells
+<small{hidden}><span data-field="interval">{low} to {high}</span>, cells
 <span data-field="sides">{above} : {below}</span></small></div>"""
 PRECISION = """<div class="precision"><h3>Precision</h3><p>
 <label>For every class found to stay within &plusmn;
@@ -50,7 +50,8 @@ def _lineages(report: Report, accepted: Counter[str]) -> str:
         )
         for name in order
     )
-    return f"<div><h3>Lineages</h3><ul>{items}</ul></div>"
+    none = f'<p id="no-lineage"{" hidden" if found else ""}>no cells</p>'
+    return f"<div><h3>Lineages</h3><ul>{items}</ul>{none}</div>"
 
 
 def _ratios(report: Report, accepted: Counter[str]) -> str:
@@ -74,6 +75,7 @@ def _ratio(index: int, ratio: Ratio) -> str:
         high=ratio_text(ratio.ci_high),
         above=ratio.above,
         below=ratio.below,
+        hidden="" if ratio.above + ratio.below else " hidden",
     )
 
 
@@ -82,11 +84,12 @@ def _empty(rule: RatioRule) -> Ratio:
 
 
 def _precision(report: Report) -> str:
-    more, label = needed_cells(report, PRECISION_POINTS / 100)
-    name = escape(readable(label))
-    answer = (
-        f"about {more} more cells are needed ({name})."
-        if more
-        else "this count is enough."
-    )
+    needed = needed_cells(report, PRECISION_POINTS / 100)
+    if needed is None:
+        answer = "a class must first be found."
+    elif needed[0]:
+        name = escape(readable(needed[1]))
+        answer = f"about {needed[0]} more cells are needed ({name})."
+    else:
+        answer = "this count is enough."
     return PRECISION.format(points=PRECISION_POINTS, answer=answer)

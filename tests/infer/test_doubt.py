@@ -44,3 +44,8 @@ def test_unknown_cells_are_left_out() -> None:
     without = replace(SLIDE, findings=SLIDE.findings[100:])
 
     assert confusion_intervals(with_unknown) == confusion_intervals(without)
+
+
+def test_a_slide_of_which_nothing_is_known_has_no_interval() -> None:
+    unknown = tuple(replace(each, decision="unknown") for each in SLIDE.findings)
+    assert confusion_intervals(replace(SLIDE, findings=unknown)) == {}

@@ -149,6 +149,14 @@ def test_the_table_can_be_read_without_its_script() -> None:
             assert f">{share.percent:.1f}<" in page
 
 
+def test_a_slide_on_which_nothing_is_known_says_so() -> None:
+    unknown = [replace(finding, decision="unknown") for finding in SLIDE.findings]
+    page = html_of(replace(SLIDE, findings=tuple(unknown)))
+
+    assert "a class must first be found" in page
+    assert page.count("no cells</strong>") == len(SLIDE.scheme.ratios)
+
+
 def test_a_cell_without_a_picture_is_still_there() -> None:
     page = report_to_html(SLIDE, {}, {})
     assert data_of(page, "thumbnails") == [""] * 40

@@ -77,7 +77,7 @@ function renderDetail() {
   const title = detail.querySelector(".title");
   title.replaceChildren(swatch(labels[labelOf(cell)].colour), text("bdi", labels[labelOf(cell)].shown));
   title.append(text("span", isChanged(cell) ? "corrected" : first, "sure"));
-  detail.querySelector(".second").textContent = secondLine(cell, second);
+  detail.querySelector(".second").textContent = isReviewed(cell) ? second : guesses(cell);
   const frame = frames[cells.frame[cell]];
   const where = detail.querySelector(".where");
   where.replaceChildren(text("bdi", frame.shown), `, cell ${cells.number[cell]}, ${areaOf(cell)}`);
@@ -87,9 +87,9 @@ function renderDetail() {
   renderMap(cell);
 }
 
-function secondLine(cell, second) {
-  if (isReviewed(cell) || !second) return second;
-  return `then ${second}`;
+function guesses(cell) {
+  const second = runnerUp(cell) && `, then ${runnerUp(cell)}`;
+  return `${sureness(cell)} ${labels[labelOf(cell)].shown}${second}`;
 }
 
 function areaOf(cell) {

@@ -61,6 +61,8 @@ function renderLineages(counts, total) {
     field(item, "count").textContent = count;
     field(item, "percent").textContent = `${percent(total ? count / total : 0)} %`;
   }
+  const isNone = !document.querySelector("[data-lineage]:not([hidden])");
+  document.getElementById("no-lineage").hidden = !isNone;
 }
 
 function renderRatios(counts) {
@@ -71,26 +73,29 @@ function renderRatios(counts) {
     const [low, high] = wilson(above, above + below).map(odds);
     const value = above + below ? odds(above / (above + below)) : NaN;
     field(item, "value").textContent = ratioText(value);
+    item.querySelector("small").hidden = above + below === 0;
     field(item, "interval").textContent = `${ratioText(low)} to ${ratioText(high)}`;
     field(item, "sides").textContent = `${above} : ${below}`;
   });
 }
 
 function ratioText(value) {
-  if (Number.isNaN(value)) return "none";
+  if (Number.isNaN(value)) return "no cells";
   return value === Infinity ? "\u221e" : value.toFixed(2);
 }
 
 function renderPrecision(counts, total) {
   const points = Number(document.getElementById("points").value);
   if (!(points > 0 && points < 100)) return;
+  const isAny = counts.some((count, row) => count > 0 && row < labels.length && isCounted(row));
   const asked = counts
     .map((count, row) => ({ row, more: furtherCells(count, total, points / 100) }))
     .filter(({ row }) => row < labels.length && isCounted(row) && counts[row] > 0);
   const worst = asked.reduce((a, b) => (b.more > a.more ? b : a), { row: -1, more: 0 });
+  const enough = isAny ? "this count is enough." : "a class must first be found.";
   const answer =
     worst.more === 0
-      ? "this count is enough."
+      ? enough
       : `about ${worst.more} more cells are needed (${labels[worst.row].shown}).`;
   say("further", answer);
 }

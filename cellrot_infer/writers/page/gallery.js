@@ -165,10 +165,13 @@ function captionOf(cell) {
     return { first: labels[labelOf(cell)].shown, second: was };
   }
   if (isReviewed(cell)) return { first: "confirmed", second: "" };
-  const sure = `${Math.round(100 * cells.probability[cell])} %`;
-  const word = ["", "uncertain", "unknown"][cells.decision[cell]];
-  return { first: word ? `${sure} ${word}` : sure, second: runnerUp(cell) };
+  const sure = sureness(cell);
+  if (cells.decision[cell] === ACCEPTED) return { first: sure, second: runnerUp(cell) };
+  if (cells.decision[cell] === 1) return { first: `${sure}, uncertain`, second: runnerUp(cell) };
+  return { first: "unknown", second: `${sure} ${labels[labelOf(cell)].shown}` };
 }
+
+const sureness = (cell) => `${Math.round(100 * cells.probability[cell])} %`;
 
 function runnerUp(cell) {
   if (cells.runner_up[cell] < 0) return "";
