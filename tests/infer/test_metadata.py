@@ -79,6 +79,12 @@ def test_a_credible_pixel_size_is_found(form: str) -> None:
         saved(Image.fromarray(field()), "JPEG", dpi=(300, 300)),
         tiff(field(), photometric="rgb", resolution=(10, 10), resolutionunit=1),
         tiff(field(), photometric="rgb", resolution=(0, 0), resolutionunit=2),
+        tiff(
+            field(),
+            photometric="rgb",
+            resolution=(PER_CM, PER_CM / 2),
+            resolutionunit=3,
+        ),
         tiff(field(), imagej=True, resolution=(10, 10), metadata={"unit": "pixel"}),
         ome("nan"),
         ome("1e999"),
