@@ -56,7 +56,9 @@ def read_metadata(data: bytes) -> Metadata:
 
 
 def _png(data: bytes) -> Metadata:
-    chunks = dict(_png_chunks(data))
+    chunks: dict[bytes, bytes] = {}
+    for name, content in _png_chunks(data):
+        chunks.setdefault(name, content)  # decoders go by the first
     width, height = struct.unpack_from(">II", chunks.get(b"IHDR", b""))
     size_um = None
     if b"pHYs" in chunks:
@@ -82,7 +84,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _jpeg(data: bytes) -> Metadata:
     size_px, size_um, exif = (0, 0), None, b""
     for marker, content in _jpeg_segments(data):
-        if marker in _FRAME_MARKERS:
+        if marker in _FRAME_MARKERS and not any(size_px):
             height, width = struct.unpack_from(">HH", content, 1)
             size_px = width, height
         elif marker == 0xE0 and content.startswith(b"JFIF\x00"):

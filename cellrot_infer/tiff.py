@@ -131,10 +131,12 @@ class _Reader:
         following = self.word_at(end)  # also proves that all entries are there
         numbers: dict[int, Numbers] = {}
         texts: dict[int, bytes] = {}
+        seen: set[int] = set()
         for at in range(first, end, step):
             tag, kind = self.number_at(at, "H"), self.number_at(at + 2, "H")
-            if tag not in _TAGS or kind not in _FORMS:
+            if tag not in _TAGS or kind not in _FORMS or tag in seen:
                 continue
+            seen.add(tag)
             content = self._content(at, _SIZES[kind])
             if _FORMS[kind] == "s":
                 texts[tag] = content

@@ -196,15 +196,49 @@ def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
     assert difference(frame.pixels, field()) == 0
 
 
-def test_a_bomb_is_refused_before_memory_is_taken() -> None:
-    bomb = bytearray(EVERY_KIND["PNG"])
-    struct.pack_into(">II", bomb, 16, 100_000, 100_000)
-    struct.pack_into(">I", bomb, 29, zlib.crc32(bomb[12:29]))
+def png_claiming(side_px: int, *, honest_copy: bool = False) -> bytes:
+    """Return a small PNG that claims to be large, with a second header if asked."""
+    data = bytearray(EVERY_KIND["PNG"])
+    honest = bytes(data[8:33])
+    struct.pack_into(">II", data, 16, side_px, side_px)
+    struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+    return bytes(data[:33] + (honest if honest_copy else b"") + data[33:])
 
-    with pytest.raises(
-        FrameError, match="100000 x 100000 pixels are more than the 200"
-    ):
-        read_image(bytes(bomb), "bomb.png")
+
+def jpeg_claiming(side_px: int) -> bytes:
+    data = bytearray(EVERY_KIND["JPEG"])
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, side_px, side_px)
+    return bytes(data)
+
+
+def bmp_claiming(side_px: int) -> bytes:
+    data = bytearray(EVERY_KIND["BMP"])
+    struct.pack_into("<ii", data, 18, side_px, side_px)
+    struct.pack_into("<I", data, 30, 1)  # packed, so that no size can be expected
+    return bytes(data)
+
+
+def tiff_claiming(side_px: int) -> bytes:
+    data, entry = EVERY_KIND["TIFF"], struct.Struct("<HHII")
+    for tag, side in ((256, 90), (257, 60)):
+        claimed = entry.pack(tag, 4, 1, side_px)
+        data = data.replace(entry.pack(tag, 4, 1, side), claimed)
+    return data
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        png_claiming(100_000),
+        png_claiming(100_000, honest_copy=True),
+        jpeg_claiming(60_000),
+        bmp_claiming(60_000),
+        tiff_claiming(60_000),
+    ],
+)
+def test_a_bomb_is_refused_before_memory_is_taken(bomb: bytes) -> None:
+    with pytest.raises(FrameError, match="pixels are more than the 200 million"):
+        read_image(bomb, "bomb")
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
