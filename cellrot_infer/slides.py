@@ -11,6 +11,8 @@ from pathlib import Path
 from cellrot_infer.images import IMAGE_SUFFIXES
 from cellrot_infer.writers.text import file_stem
 
+OVERLAY_ENDING = ".overlay.png"  # what an earlier run may have left in the folder
+
 
 @dataclass(frozen=True, slots=True)
 class Slide:
@@ -54,12 +56,16 @@ def _slide(path: Path, stem: str) -> Slide:
         entries = sorted(path.iterdir())
     except OSError:
         return Slide(path.name, stem, (path,), is_folder=False)  # reading says why
-    images = tuple(
-        entry
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
-    )
+    images = tuple(filter(_is_frame, entries))
     return Slide(path.resolve().name, stem, images, is_folder=True)
+
+
+def _is_frame(path: Path) -> bool:
+    """Return whether `path` is named like a frame: hidden and our own files are not."""
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith(OVERLAY_ENDING):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _names(path: Path) -> list[str]:

@@ -31,6 +31,14 @@ def test_a_folder_is_one_slide_of_its_images(tmp_path: Path) -> None:
     assert [path.name for path in found.images] == ["a.jpg", "b.PNG"]
 
 
+def test_what_an_earlier_run_wrote_is_no_frame(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.jpg", "in/a.overlay.png", "in/in.a.overlay.png", "in/in.html")
+
+    (found,) = find_slides([tmp_path / "in"])
+
+    assert [path.name for path in found.images] == ["a.jpg"]
+
+
 def test_an_image_is_a_slide(tmp_path: Path) -> None:
     (path,) = make(tmp_path, "Größe/Präparat ä.png")
 
