@@ -81,7 +81,7 @@ class Learner(nn.Module):
         loss = sum(self.weights[name] * value for name, value in terms.items())
         if "supervised" not in terms and self.classifier.linear.out_features:
             terms["probe"] = probe(self, sight)
-            loss = loss + terms["probe"]
+            loss = loss + (terms["probe"] - terms["probe"].detach())  # gradient only
         return {"loss": torch.as_tensor(loss), **terms}
 
 

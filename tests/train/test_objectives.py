@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cellrot_train.classifier import Classifier, fit_classifier
 from cellrot_train.config import Config, ConfigError
@@ -53,6 +53,10 @@ def sight(
     return Sight(batch.images, Encoding(embedding, features, orientation), batch)
 
 
+def gradients(module: nn.Module) -> list[Tensor]:
+    return [p.grad for p in module.parameters() if p.grad is not None]
+
+
 def test_an_objective_is_a_sum_of_weighted_terms() -> None:
     assert parse_objective("supervised + 0.5*reconstruction") == {
         "supervised": 1.0,
@@ -81,14 +85,14 @@ def test_every_term_is_finite_and_teaches_the_encoder(
     tiny: Config, batch: Batch, term: str
 ) -> None:
     pupil = learner(tiny, term)
-    torch.nn.init.normal_(pupil.classifier.linear.weight, std=3)  # sure of something
+    nn.init.normal_(pupil.classifier.linear.weight, std=3)  # sure of something
 
     terms = pupil(batch)
     terms["loss"].backward()
 
     assert terms[term].isfinite()
-    gradients = [p.grad for p in pupil.encoder.parameters() if p.grad is not None]
-    assert sum(gradient.abs().sum().item() for gradient in gradients) > 0
+    found = gradients(pupil.encoder)
+    assert sum(gradient.abs().sum().item() for gradient in found) > 0
 
 
 def test_the_loss_is_the_weighted_sum(tiny: Config, batch: Batch) -> None:
@@ -101,16 +105,21 @@ def test_the_loss_is_the_weighted_sum(tiny: Config, batch: Batch) -> None:
 def test_without_labels_in_the_objective_they_teach_a_probe_only(
     tiny: Config, batch: Batch
 ) -> None:
-    pupil = learner(tiny, "reconstruction")
-    pupil(batch)["probe"].backward()
+    pupil, alone = (learner(tiny, "reconstruction") for _ in range(2))
+    terms = pupil(batch)
+    terms["loss"].backward()
+    alone(batch._replace(labels=torch.full((16,), -1)))["loss"].backward()
 
-    assert all(p.grad is None for p in pupil.encoder.parameters())
+    assert terms["loss"] == terms["reconstruction"]
     assert pupil.classifier.linear.weight.grad is not None
+    assert gradients(pupil.encoder)
+    pairs = zip(gradients(pupil.encoder), gradients(alone.encoder), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_unknown_labels_weigh_nothing(tiny: Config, batch: Batch) -> None:
     pupil = learner(tiny, "supervised")
-    torch.nn.init.normal_(pupil.classifier.linear.weight)
+    nn.init.normal_(pupil.classifier.linear.weight)
     labels = torch.where(torch.arange(16) < 8, batch.labels, -1)
 
     half = batch._replace(labels=labels)
@@ -126,7 +135,7 @@ def test_contrast_is_least_where_views_agree_and_cells_differ(
     tiny: Config, batch: Batch
 ) -> None:
     pupil = learner(tiny, "contrastive")
-    pupil.projector = torch.nn.Identity()
+    pupil.projector = nn.Identity()
     cells, others = torch.eye(8), torch.eye(8).roll(1, dims=0)
 
     def value(first: Tensor, second: Tensor) -> float:
@@ -143,7 +152,7 @@ def test_variance_punishes_collapse_distance_and_redundancy(
     tiny: Config, batch: Batch
 ) -> None:
     pupil = learner(tiny, "variance")
-    pupil.projector = torch.nn.Identity()
+    pupil.projector = nn.Identity()
     noise = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
     apart = 3 * torch.linalg.qr(noise - noise.mean(dim=0))[0]
 
@@ -165,7 +174,7 @@ def test_consistency_follows_only_what_the_other_view_is_sure_of(
 
     def value(first: Tensor, second: Tensor) -> float:
         features = torch.cat([first, second])
-        pupil.classifier = torch.nn.Identity()  # type: ignore[assignment]
+        pupil.classifier = nn.Identity()  # type: ignore[assignment]
         encoding = seen.encoding._replace(features=features)
         return TERMS["consistency"](pupil, seen._replace(encoding=encoding)).item()
 
@@ -245,7 +254,7 @@ def test_folding_the_standardisation_changes_nothing() -> None:
     features, _ = blobs(50)
     classifier = Classifier(6, 4)
     classifier.standardise(features)
-    torch.nn.init.normal_(classifier.linear.weight)
+    nn.init.normal_(classifier.linear.weight)
 
     folded = classifier.folded()(features)
 
@@ -256,7 +265,7 @@ def test_a_feature_that_wakes_late_does_not_outweigh_the_others() -> None:
     features, _ = blobs(50)
     classifier = Classifier(6, 4)
     classifier.standardise(features * torch.tensor([1, 1, 1, 0, 0, 1]))
-    torch.nn.init.ones_(classifier.linear.weight)
+    nn.init.ones_(classifier.linear.weight)
 
     before = classifier(torch.zeros(1, 6))
     after = classifier(torch.tensor([[0, 0, 0, 1.0, 0, 0]]))
