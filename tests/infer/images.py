@@ -29,7 +29,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def tiff(pixels: np.ndarray, **options: Any) -> bytes:
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:  # noqa: ANN401
     """Return `pixels` as the content of a TIFF file."""
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **options)
