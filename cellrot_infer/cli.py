@@ -283,5 +283,7 @@ def main() -> None:
     try:
         app()
     except CellrotError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        from cellrot_infer.writers.text import shown
+
+        typer.secho(f"error: {shown(str(error))}", fg="red", err=True)
         sys.exit(CANNOT_RUN)

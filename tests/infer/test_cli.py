@@ -213,10 +213,12 @@ def test_only_data_goes_into_a_pipe(count: Command, tmp_path: Path) -> None:
 def test_a_hostile_name_cannot_write_on_the_screen(
     count: Command, tmp_path: Path
 ) -> None:
-    outcome = count(tmp_path / "\x1b[2J\u202egpj.exe")
+    hostile = tmp_path / "\x1b[2J\u202egpj.exe"
 
-    assert "\x1b" not in outcome.err
-    assert "\u202e" not in outcome.err
+    for outcome in (count(hostile), count(FRAME, "--lineages", hostile)):
+        assert outcome.status in (1, 3)
+        assert "\x1b" not in outcome.err
+        assert "\u202e" not in outcome.err
 
 
 def refused(outcome: Outcome, status: int, words: str) -> None:
