@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from cellrot_infer.errors import DataError, DeviceError, OutputError
-from cellrot_train import checkpoint
+from cellrot_train import checkpoint, training
 from cellrot_train.cli import app, main
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.data import load_patch_set
@@ -68,9 +68,10 @@ def same(one: Any, other: Any) -> bool:  # noqa: ANN401
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing but for `trained`, which is made before: drawing takes a second."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare all but `trained`, which is made before, the second that an end takes."""
     monkeypatch.setattr(Training, "_portray", lambda *_: None)
+    monkeypatch.setattr(training, "L2", training.L2[1:2])
 
 
 @pytest.fixture(scope="module")
