@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.encoders.baseline import baseline
-from cellrot_train.encoders.hnet import hnet
+from cellrot_train.encoders.hnet import hnet_r0, hnet_r2
 from cellrot_train.encoders.stn import stn
 
 __all__ = ["ENCODER_NAMES", "AutoEncoder", "Encoding", "build_encoder"]
@@ -19,8 +19,8 @@ class _Kind(NamedTuple):
 _KINDS = {
     "baseline": _Kind(baseline, 16),
     "stn": _Kind(stn, 16),
-    "hnet-r0": _Kind(lambda *sizes: hnet(1, *sizes), 32),
-    "hnet-r2": _Kind(lambda *sizes: hnet(3, *sizes), 8),
+    "hnet-r0": _Kind(hnet_r0, 32),
+    "hnet-r2": _Kind(hnet_r2, 8),
 }
 ENCODER_NAMES = tuple(_KINDS)
 

@@ -74,7 +74,7 @@ def channels_of(width: int, side_px: int) -> list[int]:
     """Return the channels of each stage, for `width` channels at half the size."""
     steps = halvings(side_px, SMALLEST_MAP_PX)
     extra = [width] * (steps - 4)
-    return [*extra, width, 2 * width, width * 5 // 2, width * 3 // 2]
+    return [*extra, width, 2 * width, 2 * width, width]
 
 
 def baseline(width: int, side_px: int, embedding_size: int) -> BaselineEncoder:

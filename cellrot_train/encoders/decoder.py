@@ -15,7 +15,7 @@ class Decoder(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, embedding_size: int, side_px: int, channels: int = 32) -> None:
+    def __init__(self, embedding_size: int, side_px: int, channels: int = 40) -> None:
         super().__init__()
         steps = halvings(side_px, least=4)
         start = side_px >> steps

@@ -1,6 +1,5 @@
 """Harmonic encoders: what they give is invariant by construction, not by training."""
 
-import math
 from itertools import pairwise
 
 import torch
@@ -9,115 +8,132 @@ from torch import Tensor, nn
 from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.encoders.decoder import Decoder
 from cellrot_train.layers.activation import Rectify
-from cellrot_train.layers.harmonic import HarmonicConv2d, Streams
-from cellrot_train.layers.pooling import Invariants
-from cellrot_train.layers.rotation import Turn, conjugate, product
+from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead, Streams
+from cellrot_train.layers.pooling import Disc, Halve, Invariants
+from cellrot_train.layers.rotation import Turn, conjugate, product, unit
 from cellrot_train.layers.sizes import halvings
 
-SMALLEST_MAP_PX = 8
-GAIN = 1.4  # keeps the energy through a ReLU, which halves it
-WEAK = 0.1  # |z|**2 at which half of an orientation is believed
+SMALLEST_MAP_PX = 16
+STEM_WIDTHS_PX = (0.9, 1.2, 1.6)
+RECTIFIED_GAIN = 1.4  # keeps the energy through a ReLU, which halves it
+RESIDUAL_GAIN = 0.5
+WEAK = 1.0  # |z|**2 at which half of an orientation is believed
 
 
 class Stage(nn.Module):
-    """Halve the map, then one residual convolution. Law: equivariant."""
+    """Halve the map and convolve it. Law: equivariant."""
 
-    def __init__(self, inputs: Streams, outputs: Streams, *, residual: bool) -> None:
+    def __init__(self, inputs: Streams, outputs: Streams, side_px: int) -> None:
         super().__init__()
-        self.down = HarmonicConv2d(inputs, outputs, 6, stride=2, gain=GAIN)
-        self.rectify = Rectify(outputs)
-        self.conv = HarmonicConv2d(outputs, outputs, 5) if residual else None
+        self.halve, self.disc = Halve(inputs.channels), Disc(side_px)
+        self.conv, self.rectify = HarmonicConv2d(inputs, outputs), Rectify(outputs)
+        nn.init.constant_(self.conv.mixture.gain, RECTIFIED_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.rectify(self.down(x))
-        return x if self.conv is None else self.rectify(x + self.conv(x))
+        return self.disc(self.rectify(self.conv(self.disc(self.halve(x)))))
+
+
+class Block(nn.Module):
+    """Add what a convolution finds. Law: equivariant."""
+
+    def __init__(self, streams: Streams, side_px: int) -> None:
+        super().__init__()
+        self.conv, self.rectify = HarmonicConv2d(streams, streams), Rectify(streams)
+        self.disc = Disc(side_px)
+        nn.init.constant_(self.conv.mixture.gain, RESIDUAL_GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.disc(self.rectify(x + self.conv(x)))
+
+
+class Stem(nn.Module):
+    """Images (N, 3, S, S) to streams of half the side. Law: equivariant."""
+
+    def __init__(self, outputs: Streams) -> None:
+        super().__init__()
+        colours = Streams(1, 3)
+        self.conv = HarmonicConv2d(colours, outputs, 8, 2, widths_px=STEM_WIDTHS_PX)
+        self.rectify = Rectify(outputs)
+        nn.init.constant_(self.conv.mixture.gain, RECTIFIED_GAIN)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.rectify(self.conv(images))
 
 
 class Trunk(nn.Module):
-    """Images (N, 3, S, S) to streams of the smallest map, and invariants of all."""
+    """Images (N, 3, S, S) to streams of the smallest map, and invariants of all.
 
-    def __init__(self, orders: int, fields: list[int], side_px: int) -> None:
+    `fields` of the map of half the side, of a quarter and so on; `blocks` follow on the
+    last.
+    """
+
+    def __init__(
+        self, orders: int, fields: list[int], blocks: int, side_px: int
+    ) -> None:
         super().__init__()
-        streams = [Streams(1, 3), *(Streams(orders, count) for count in fields)]
-        pairs = pairwise(streams)
-        self.stages = nn.ModuleList(
-            Stage(inputs, outputs, residual=index > 0)
-            for index, (inputs, outputs) in enumerate(pairs)
-        )
-        self.invariants = nn.ModuleList(
-            Invariants(outputs, side_px >> (index + 1))
-            for index, outputs in enumerate(streams[1:])
-        )
-        self.feature_size = orders * sum(fields)
-        self.outputs = streams[-1]
+        streams = [Streams(orders, count) for count in fields]
+        sides_px = [side_px >> (step + 1) for step in range(len(fields))]
+        self.outputs, self.side_px = streams[-1], sides_px[-1]
+        self.steps = nn.ModuleList([Stem(streams[0])])
+        for (inputs, outputs), side in zip(
+            pairwise(streams), sides_px[1:], strict=True
+        ):
+            self.steps.append(Stage(inputs, outputs, side))
+        for _ in range(blocks):
+            self.steps.append(Block(self.outputs, self.side_px))
+        streams += [self.outputs] * blocks
+        sides_px += [self.side_px] * blocks
+        self.invariants = nn.ModuleList(map(Invariants, streams, sides_px))
+        self.feature_size = sum(orders * stream.fields for stream in streams)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = []
-        for stage, invariants in zip(self.stages, self.invariants, strict=True):
-            x = stage(x)
+        for step, invariants in zip(self.steps, self.invariants, strict=True):
+            x = step(x)
             features.append(invariants(x))
         return x, torch.cat(features, dim=1)
 
 
-class HarmonicEncoder(AutoEncoder):
-    """Auto-encoder of highest rotation order `orders` - 1.
+class InvariantCode(nn.Module):
+    """The code of order 0: it tells nothing of the angle. Law: invariant."""
 
-    The code is read from the whole last map by harmonics of its size. Order 0 alone
-    tells nothing of the angle. With more orders, the phase u of one order-1 field is
-    the orientation; turning order m back by u**m leaves invariants, from which the
-    decoder paints the cell in a canonical pose, and its image is turned by u.
+    def __init__(self, read: HarmonicRead, embedding_size: int) -> None:
+        super().__init__()
+        self.read = read
+        self.linear = nn.Linear(read.outputs.fields, embedding_size)
+
+    def forward(self, streams: Tensor) -> tuple[Tensor, None]:
+        return self.linear(self.read(streams)), None
+
+
+class CanonicalCode(nn.Module):
+    """The code in a canonical pose, and the orientation (N, 2) of the image.
+
+    The phase u of the first order-1 field is the orientation. Turning each order m back
+    by u**m leaves invariants, which still know how the parts of a cell lie to each
+    other; magnitudes would not. Law: the code is invariant, the orientation turns.
     """
 
-    def __init__(
-        self, orders: int, fields: list[int], side_px: int, embedding_size: int
-    ) -> None:
+    def __init__(self, read: HarmonicRead, embedding_size: int) -> None:
         super().__init__()
-        self.trunk = Trunk(orders, fields, side_px)
-        components = 2 * orders - 1
-        code = Streams(orders, math.ceil((embedding_size + 1) / components))
-        if orders == 1:
-            code = Streams(1, embedding_size)
-        size = side_px >> len(fields)
-        self.read = HarmonicConv2d(self.trunk.outputs, code, size, stride=size)
-        self.decoder = Decoder(embedding_size, side_px)
-        self.turn = Turn(side_px) if orders > 1 else None
-        self.code = code
-        self.embedding_size = embedding_size
-        self.feature_size = self.trunk.feature_size + embedding_size
+        self.read, self.streams = read, read.outputs
+        self.linear = nn.Linear(self.streams.channels, embedding_size)
 
-    def encode(self, images: Tensor) -> Encoding:
-        streams, pooled = self.trunk(images)
-        z = self.read(streams).flatten(1)
-        if self.turn is None:
-            return Encoding(z, torch.cat([pooled, z], dim=1))
-        fields = self.code.fields
-        invariant = z[:, :fields]
-        z = z[:, fields:].unflatten(1, (self.code.orders - 1, 2, fields))
-        z = z.transpose(2, 3)
-        orientation, phase = unit(z[:, 0, 0]), fading(z[:, 0, 0])
-        back, codes = conjugate(phase)[:, None], [invariant]
-        turned_back = back
-        for order in range(self.code.orders - 1):
-            canonical = product(z[:, order], turned_back)
-            codes.append(canonical.transpose(1, 2).flatten(1))
-            turned_back = product(turned_back, back)
-        code = torch.cat(codes, dim=1)[:, : self.embedding_size]
-        return Encoding(code, torch.cat([pooled, code], dim=1), orientation)
-
-    def decode(self, encoding: Encoding) -> Tensor:
-        painted = self.decoder(encoding.embedding)
-        if self.turn is None or encoding.orientation is None:
-            return painted
-        return self.turn(painted, encoding.orientation)
+    def forward(self, streams: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.read(streams)
+        fields = self.streams.fields
+        z = z.unflatten(1, (self.streams.components, fields)).transpose(1, 2)
+        first = z[:, 0, 1:3]
+        back = power = conjugate(_fading(first))[:, None]
+        code = [z[:, :, 0]]
+        for order in range(1, self.streams.orders):
+            turned = product(z[:, :, 2 * order - 1 : 2 * order + 1], power)
+            code.append(turned.flatten(1))
+            power = product(power, back)
+        return self.linear(torch.cat(code, dim=1)), unit(first)
 
 
-def unit(z: Tensor) -> Tensor:
-    """Return the unit vectors of z (N, 2); a blank image gets one too."""
-    z = z + z.new_tensor([1e-12, 0.0])
-    return z * torch.rsqrt(z.square().sum(dim=1, keepdim=True))
-
-
-def fading(z: Tensor) -> Tensor:
+def _fading(z: Tensor) -> Tensor:
     """Return the unit vectors of z (N, 2), shorter where z is weak.
 
     The phase of a nearly round cell is noise. Turned back by a phase that fades, its
@@ -126,11 +142,50 @@ def fading(z: Tensor) -> Tensor:
     return z * torch.rsqrt(z.square().sum(dim=1, keepdim=True) + WEAK)
 
 
-def hnet(orders: int, width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
-    """Return an encoder of `orders` orders with `width` fields at half size."""
+class HarmonicEncoder(AutoEncoder):
+    """Auto-encoder of rotation orders 0..orders-1.
+
+    With order 0 alone the reconstruction is made of rings. With more, the decoder
+    paints in the canonical pose and its image is turned by the orientation.
+    """
+
+    def __init__(
+        self, trunk: Trunk, codes: Streams, side_px: int, embedding_size: int
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        read = HarmonicRead(trunk.outputs, codes, trunk.side_px)
+        code = InvariantCode if codes.orders == 1 else CanonicalCode
+        self.code = code(read, embedding_size)
+        self.decoder, self.turn = Decoder(embedding_size, side_px), Turn(side_px)
+        self.embedding_size = embedding_size
+        self.feature_size = trunk.feature_size + embedding_size
+
+    def encode(self, images: Tensor) -> Encoding:
+        streams, pooled = self.trunk(images)
+        code, orientation = self.code(streams)
+        return Encoding(code, torch.cat([pooled, code], dim=1), orientation)
+
+    def decode(self, encoding: Encoding) -> Tensor:
+        painted: Tensor = self.decoder(encoding.embedding)
+        if encoding.orientation is None:
+            return painted
+        return self.turn(painted, encoding.orientation)
+
+
+def fields_of(width: int, side_px: int) -> list[int]:
+    """Return the fields of each map, with `width` a step before the smallest."""
     steps = halvings(side_px, SMALLEST_MAP_PX)
-    last = 3 * width if orders == 1 else width * 7 // 2
-    fields = [width >> max(0, k) for k in range(steps - 3, 0, -1)]
-    return HarmonicEncoder(
-        orders, [*fields, width, 2 * width, last], side_px, embedding_size
-    )
+    return [*(width >> k for k in range(steps - 2, 0, -1)), width, 2 * width]
+
+
+def hnet_r0(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
+    """Return the encoder of order 0, with `width` fields a step before the last."""
+    trunk = Trunk(1, fields_of(width, side_px), 2, side_px)
+    return HarmonicEncoder(trunk, Streams(1, 3 * width), side_px, embedding_size)
+
+
+def hnet_r2(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
+    """Return the encoder of orders 0 to 2, `width` fields a step before the last."""
+    trunk = Trunk(3, fields_of(width, side_px), 3, side_px)
+    return HarmonicEncoder(trunk, Streams(3, 3 * width), side_px, embedding_size)

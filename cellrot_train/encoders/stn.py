@@ -5,11 +5,11 @@ from torch import Tensor
 
 from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.encoders.baseline import BaselineEncoder, channels_of
-from cellrot_train.encoders.hnet import Trunk, unit
-from cellrot_train.layers.harmonic import HarmonicConv2d, Streams
-from cellrot_train.layers.rotation import Turn, conjugate
+from cellrot_train.encoders.hnet import Trunk, fields_of
+from cellrot_train.layers.harmonic import HarmonicRead, Streams
+from cellrot_train.layers.rotation import Turn, conjugate, unit
 
-LOCALISER_FIELDS = [4, 4, 6]
+LOCALISER_WIDTH = 4
 
 
 class Localiser(torch.nn.Module):
@@ -21,12 +21,11 @@ class Localiser(torch.nn.Module):
 
     def __init__(self, side_px: int) -> None:
         super().__init__()
-        self.trunk = Trunk(2, LOCALISER_FIELDS, side_px)
-        size = side_px >> len(LOCALISER_FIELDS)
-        self.read = HarmonicConv2d(self.trunk.outputs, Streams(2, 1), size, stride=size)
+        self.trunk = Trunk(2, fields_of(LOCALISER_WIDTH, side_px), 1, side_px)
+        self.read = HarmonicRead(self.trunk.outputs, Streams(2, 1), self.trunk.side_px)
 
     def forward(self, images: Tensor) -> Tensor:
-        return unit(self.read(self.trunk(images)[0]).flatten(1)[:, 1:])
+        return unit(self.read(self.trunk(images)[0])[:, 1:])
 
 
 class TransformerEncoder(AutoEncoder):

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from cellrot_train.layers.harmonic import HarmonicConv2d
+from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead
 from cellrot_train.layers.plain import ScaledConv2d
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -19,14 +19,6 @@ def folded(module: AnyModule) -> AnyModule:
     twin = copy.deepcopy(module)
     for parent in list(twin.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, HarmonicConv2d | ScaledConv2d):
-                setattr(parent, name, _plain(child))
+            if isinstance(child, HarmonicConv2d | HarmonicRead | ScaledConv2d):
+                setattr(parent, name, child.folded())
     return twin.eval()
-
-
-def _plain(layer: HarmonicConv2d | ScaledConv2d) -> nn.Conv2d:
-    kernel, bias = layer.kernel().detach(), layer.full_bias().detach()
-    rows, columns, size, _ = kernel.shape
-    conv = nn.Conv2d(columns, rows, size, layer.stride, layer.padding)
-    conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias.clone())
-    return conv.requires_grad_(requires_grad=False)

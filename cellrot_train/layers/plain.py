@@ -1,5 +1,7 @@
 """The ordinary convolution with the same normalisation as the harmonic ones."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,13 +26,10 @@ class ScaledConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, (size - stride) // 2
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
+        weight = torch.randn(outputs, inputs, size, size)
+        self.weight = nn.Parameter(weight / math.sqrt(weight[0].numel()))
         self.gain = nn.Parameter(torch.full((outputs,), gain))
         self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def full_bias(self) -> Tensor:
-        """Return the bias (C_out,)."""
-        return self.bias
 
     def kernel(self) -> Tensor:
         """Return the kernel (C_out, C_in, size, size)."""
@@ -40,3 +39,11 @@ class ScaledConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding)
+
+    def folded(self) -> nn.Module:
+        """Return the convolution with constant weights that computes the same."""
+        outputs, inputs, size, _ = self.weight.shape
+        conv = nn.Conv2d(inputs, outputs, size, self.stride, self.padding)
+        conv.weight = nn.Parameter(self.kernel().detach(), requires_grad=False)
+        conv.bias = nn.Parameter(self.bias.detach(), requires_grad=False)
+        return conv
