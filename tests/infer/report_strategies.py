@@ -21,6 +21,7 @@ from cellrot_infer.types import (
 HOSTILE = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
+    "<!--<script>",
     "\"quoted\" & 'single'",
     '=HYPERLINK("http://example.org","x")',
     "+cmd|' /C calc'!A0",

@@ -53,10 +53,14 @@ def html_of(report: Report, previews: Mapping[str, bytes] | None = None) -> str:
     return report_to_html(report, pictures, previews or {})
 
 
-def data_of(page: str, name: str) -> Any:  # noqa: ANN401, any JSON
+def source_of(page: str, name: str) -> str:
     found = re.search(rf'<script [^>]*id="{name}">(.*?)</script>', page, re.DOTALL)
     assert found
-    return json.loads(found[1])
+    return found[1]
+
+
+def data_of(page: str, name: str) -> Any:  # noqa: ANN401, any JSON
+    return json.loads(source_of(page, name))
 
 
 @st.composite
@@ -110,6 +114,13 @@ def test_the_page_holds_every_cell_and_its_exact_names(report: Report) -> None:
         finding.frame for finding in report.findings
     ]
     assert data["sha256"] == report_sha256(report)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_ends_the_data_of_the_script(name: str) -> None:
+    finding = replace(SLIDE.findings[0], label=name)
+    source = source_of(html_of(replace(SLIDE, findings=(finding,))), "data")
+    assert not set("<>&") & set(source)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
