@@ -185,6 +185,19 @@ def test_a_closed_tab_loses_nothing(opened: Page) -> None:
     assert opened.text("#progress").startswith("0 of ")
 
 
+@pytest.mark.parametrize(
+    "kept", ["{", "null", '{"version":1,"steps":[{"cells":[9e9]}]}']
+)
+def test_spoilt_progress_does_not_stop_the_page(opened: Page, kept: str) -> None:
+    opened.run("localStorage.setItem(STORE, arguments[0])", kept)
+    opened.reload()
+
+    opened.press(Keys.HOME, "m")
+
+    assert opened.complaints() == []
+    assert "1 changed" in opened.text("#progress")
+
+
 def test_the_keyboard_alone_reaches_the_cells(opened: Page) -> None:
     body = opened.find("body")
     body.send_keys(Keys.TAB)

@@ -81,6 +81,8 @@ function store() {
 function isOurs(step) {
   const known = (index, all) => Number.isInteger(index) && index >= 0 && index < all;
   return (
+    Array.isArray(step?.cells) &&
+    Array.isArray(step.labels) &&
     step.cells.length === step.labels.length &&
     step.cells.every((cell) => known(cell, given.length)) &&
     step.labels.every((label) => known(label, labels.length))
@@ -93,12 +95,12 @@ function restore() {
     try {
       kept = JSON.parse(localStorage.getItem(STORE));
     } catch {
-      kept = null; // no storage in this browser: `store` will say so
+      kept = null; // no progress to be had: `store` will say so if none can be kept
     }
   }
-  if (kept?.version !== 1 || !kept.steps.every(isOurs)) return;
+  if (kept?.version !== 1 || !Array.isArray(kept.steps) || !kept.steps.every(isOurs)) return;
   steps = kept.steps;
-  document.getElementById("reviewer").value = kept.reviewer;
+  document.getElementById("reviewer").value = kept.reviewer ?? "";
   replay();
 }
 
