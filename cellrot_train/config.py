@@ -14,6 +14,15 @@ from typing import Any, Self
 from cellrot_infer.errors import CellrotError
 
 MODELS = ("baseline", "stn", "hnet-r0", "hnet-r2")
+OBJECTIVES = (
+    "supervised",
+    "consistency",
+    "reconstruction",
+    "masked",
+    "contrastive",
+    "variance",
+    "orientation",
+)
 STRENGTHS = ("none", "mild", "strong")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 LAYOUTS = ("auto", "contiguous", "channels-last")
@@ -44,7 +53,8 @@ class Config:
     model: str = setting("hnet-r2", "Encoder.", choices=MODELS)
     objective: str = setting(
         "supervised",
-        "Terms with weights, such as supervised+0.5*reconstruction; or joint.",
+        "Sum of terms, such as supervised+0.5*reconstruction, of "
+        f"{', '.join(OBJECTIVES)}; joint is supervised+contrastive.",
     )
     data: str = setting("", "Patch set: a folder of class folders or with index.csv.")
     unlabelled: str = setting("", "More patches, whose labels are not read.")

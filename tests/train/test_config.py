@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellrot_train.augment import STRENGTHS
-from cellrot_train.config import MODELS, Config, ConfigError, read_config
+from cellrot_train.config import MODELS, OBJECTIVES, Config, ConfigError, read_config
 from cellrot_train.config import STRENGTHS as STRENGTH_NAMES
 from cellrot_train.encoders import ENCODER_NAMES
+from cellrot_train.objectives import TERMS
 
 
 @given(
@@ -73,3 +74,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_names_that_help_shows_are_those_that_exist() -> None:
     assert sorted(MODELS) == sorted(ENCODER_NAMES)
     assert list(STRENGTH_NAMES) == list(STRENGTHS)
+    assert sorted(OBJECTIVES) == sorted(TERMS)
