@@ -30,14 +30,14 @@ class FieldQuality:
 def field_quality(frame: Frame, cells: list[Cell]) -> FieldQuality:
     """Return how far `frame`, in which `cells` were found, can be trusted."""
     small = stain.shrink(frame.pixels, frame.pixel_size_um / MEASURING_PIXEL_UM)
-    white = stain.white_point(small)
-    density = stain.optical_density(small, white)
+    glass = stain.find_glass(small)
+    density = stain.optical_density(small, glass)
     red = density[..., 0]
     slope = np.hypot(cv2.Sobel(red, cv2.CV_32F, 1, 0), cv2.Sobel(red, cv2.CV_32F, 0, 1))
     field_um2 = red.size * MEASURING_PIXEL_UM**2
     return FieldQuality(
         focus=float(np.percentile(slope, 99.5)) / (8 * MEASURING_PIXEL_UM),
-        illumination=float(white.mean()) / 255,
+        illumination=float(glass.light.mean()) / 255,
         stain=float(np.percentile(stain.nuclear_stain(density), 99.5)),
         density=sum(cell.area_um2 for cell in cells) / field_um2,
     )

@@ -35,14 +35,14 @@ def estimate_pixel_size(pixels: RGB) -> PixelSize | None:
 
 def red_cell_diameters(pixels: RGB) -> Floats:
     """Return the diameters in pixels of what may be red cells, (N,)."""
-    density = stain.optical_density(pixels, stain.white_point(pixels))
-    density = np.asarray(cv2.GaussianBlur(density, (0, 0), 1.0), np.float32)
+    density = stain.optical_density(pixels, stain.find_glass(pixels))
+    density = stain.blurred(density, 1.0)
     total = np.clip(density.sum(axis=2), 0, 0.5)
     threshold = max(0.06, 0.75 * stain.two_class_threshold(total, 0, 0.5))
     nuclear = stain.nuclear_stain(density) > 0.3
     discs = _filled((total > threshold).astype(np.uint8)) & ~nuclear
     depth = cv2.distanceTransform(discs.astype(np.uint8), cv2.DIST_L2, 5)
-    depth = np.asarray(cv2.GaussianBlur(depth, (0, 0), 2.0), np.float32)
+    depth = stain.blurred(np.asarray(depth, np.float32), 2.0)
     peaks = depth == cv2.dilate(depth, np.ones((9, 9), np.uint8))
     ys, xs = np.nonzero(peaks & (depth > SMALLEST_RED_CELL_PX / 2))
     radii = depth[ys, xs]

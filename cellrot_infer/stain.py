@@ -6,38 +6,76 @@ overlap and does not know the colour or the strength of the lamp. Everything els
 judged in optical density: decades of light lost in red, green and blue.
 
 Nuclei are the only things in a Romanowsky stain that hold much dye absorbing red light.
-Red cells, whatever their shade, lie along one direction of colour through the empty
-glass; what is off this axis belongs to a nucleated cell or a platelet.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cellrot_infer.types import RGB, Floats, Mask
 
-MEASURING_SIDE_PX = 160  # the colour of the glass needs no more detail
+MEASURING_SIDE_PX = 160  # the light of a field needs no more detail
 PEAK_SHARE = 0.25  # a peak of brightness this high, against the highest, is glass
 GREY_LEVELS_OF_NOISE = 8
+GLASS_DECADES = (0.05, 0.03, 0.02)  # what counts as glass, round after round
+STIFFNESS = 0.02  # holds the light even where little glass is seen
+FEWEST_GLASS_PX = 50
+FAINT = 0.06  # decades a colour; glass with all its unevenness is within
+CAMERA_NOISE = 0.003  # decades, where the camera saturates and shows none
 
-PLAIN_RED_CELL = np.array([0.2, 0.8, 0.55], np.float32)  # the axis without red cells
+Moments = NDArray[np.floating]  # a mean (3,) or a covariance (3, 3)
 
-
-def white_point(pixels: RGB) -> Floats:
-    """Return the colour of empty glass, (3,): the brightest common colour."""
-    small = shrink(pixels, MEASURING_SIDE_PX / max(pixels.shape[:2]))
-    green = small[..., 1].ravel()  # every dye of the stain takes green light
-    counts = np.bincount(green, minlength=256).astype(np.float32)
-    smooth = cv2.blur(counts[None], (9, 1), borderType=cv2.BORDER_CONSTANT)[0]
-    level = int(np.flatnonzero(_peaks(smooth))[-1])
-    glass = np.abs(green.astype(np.int16) - level) <= GREY_LEVELS_OF_NOISE
-    colour: Floats = np.median(small.reshape(-1, 3)[glass], axis=0).astype(np.float32)
-    return colour
+_DECADES = np.log10(np.arange(256) + 1).astype(np.float32)
 
 
-def optical_density(pixels: RGB, white: Floats) -> Floats:
-    """Return the decades of light lost against `white`, (H, W, 3), at least -0.1."""
-    lost = np.log10((white + 1) / (pixels.astype(np.float32) + 1))
-    return np.asarray(np.maximum(lost, -0.1), np.float32)
+@dataclass(frozen=True, slots=True, eq=False)
+class Glass:
+    """The light that empty glass lets through, in each colour.
+
+    `light` (3,) is its grey level where the lamp is centred; `slopes` (6, 3) says in
+    decades how it changes with 1, x, y, xy, xx and yy, sides running from -1 to 1;
+    `share` is the part of the field that is glass.
+    """
+
+    light: Floats
+    slopes: Floats
+    share: float
+
+
+def find_glass(pixels: RGB) -> Glass:
+    """Return the glass of a field: the brightest common colour, and how it fades.
+
+    The fading of the lamp is a surface of second order through the logarithm of the
+    glass, fitted again and again to what lies near it.
+    """
+    small = shrink(pixels, min(1.0, MEASURING_SIDE_PX / max(pixels.shape[:2])))
+    light = _brightest_common(small)
+    gained = _DECADES[small] - np.log10(light + 1)
+    x, y = _sides(*small.shape[:2])
+    terms = np.stack(np.broadcast_arrays(1 + 0 * x * y, x, y, x * y, x * x, y * y), 2)
+    slopes = np.zeros((6, 3), np.float32)
+    glass: Mask = np.zeros(small.shape[:2], bool)
+    for tolerance in GLASS_DECADES:
+        glass = np.all(np.abs(gained - terms @ slopes) < tolerance, axis=2)
+        if np.count_nonzero(glass) < FEWEST_GLASS_PX:
+            break
+        slopes = _fit(terms[glass], gained[glass])
+    return Glass(light, slopes, float(glass.mean()))
+
+
+def optical_density(pixels: RGB, glass: Glass) -> Floats:
+    """Return the decades of light lost against `glass`, (H, W, 3)."""
+    x, y = _sides(*pixels.shape[:2])
+    density = np.asarray(cv2.LUT(pixels, _DECADES), np.float32)
+    for colour, slope in enumerate(glass.slopes.T):
+        columns = x * slope[1] + x * x * slope[4]
+        rows = np.log10(glass.light[colour] + 1) + slope[0]
+        rows = rows + y * slope[2] + y * y * slope[5]
+        full = y * slope[3] * x + rows + columns
+        np.subtract(full, density[..., colour], out=density[..., colour])
+    return density
 
 
 def nuclear_stain(density: Floats) -> Floats:
@@ -47,28 +85,44 @@ def nuclear_stain(density: Floats) -> Floats:
     blue, while haemoglobin takes both.
     """
     red, green, blue = cv2.split(density)
-    score: Floats = red + 0.5 * np.maximum(green - blue, 0)
-    return score
+    return np.asarray(red + 0.5 * np.maximum(green - blue, 0), np.float32)
 
 
-def red_cell_axis(density: Floats, red_cells: Mask) -> Floats:
-    """Return the direction of colour, (3,) of length one, of the `red_cells` given."""
-    enough = np.count_nonzero(red_cells) > 200
-    colour = np.median(density[red_cells], axis=0) if enough else PLAIN_RED_CELL
-    axis: Floats = (colour / np.linalg.norm(colour)).astype(np.float32)
-    return axis
+def total_dye(density: Floats) -> Floats:
+    """Return the decades lost in all colours together, (H, W)."""
+    return np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
 
 
-def off_axis(density: Floats, axis: Floats) -> Floats:
-    """Return the part of the density (H, W) that is not of the colour of `axis`."""
-    along = density @ axis
-    distance: Floats = np.linalg.norm(density - along[..., None] * axis, axis=2)
+def distance_from_glass(density: Floats) -> Floats:
+    """Return how many standard deviations of the glass a pixel is off it, (H, W).
+
+    The glass of the frame itself says how noisy it is in each colour (Mahalanobis).
+    What is brighter than glass counts as glass.
+    """
+    near = density[(np.abs(density) < FAINT).all(axis=2)]
+    if len(near) < FEWEST_GLASS_PX:
+        mean, covariance = np.zeros(3), np.eye(3) * 0.01**2
+    else:
+        off = np.abs(near - np.median(near, axis=0))
+        typical = (off < 3.7 * np.median(off, axis=0) + 0.0025).all(axis=1)
+        mean = near[typical].mean(axis=0)
+        covariance = 1.3 * np.cov(near[typical].T) + np.eye(3) * CAMERA_NOISE**2
+    distance = np.sqrt(squared_distance(density, mean, covariance))
+    distance[total_dye(density) < 0] = 0
     return distance
+
+
+def squared_distance(density: Floats, mean: Moments, covariance: Moments) -> Floats:
+    """Return the squared Mahalanobis distance of each pixel, (H, W)."""
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+    matrix = np.column_stack([whitening, -whitening @ mean]).astype(np.float32)
+    white = cv2.transform(density, matrix)
+    return total_dye(np.asarray(np.square(white), np.float32))
 
 
 def two_class_threshold(values: Floats, low: float, high: float) -> float:
     """Return what splits `values`, clipped to [low, high], best in two (Otsu 1979)."""
-    levels = np.clip((values - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    levels = np.clip((values - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     level, _ = cv2.threshold(levels.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
     return low + (high - low) * float(level) / 255
 
@@ -78,12 +132,38 @@ def shrink(pixels: RGB, factor: float) -> RGB:
     height, width = pixels.shape[:2]
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    resized: RGB = cv2.resize(pixels, size, interpolation=how).astype(np.uint8)
-    return resized
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
 
 
-def _peaks(counts: Floats) -> Mask:
-    """Return where a histogram has a peak of note, (256,)."""
-    around = cv2.dilate(counts[None], np.ones((1, 17), np.uint8))[0]
-    peaks: Mask = (counts >= around) & (counts >= PEAK_SHARE * counts.max())
-    return peaks
+def blurred(field: Floats, sigma_px: float) -> Floats:
+    """Return `field` under a Gaussian of standard deviation `sigma_px`."""
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_px), np.float32)
+
+
+def _brightest_common(pixels: RGB) -> Floats:
+    """Return the colour, (3,), of the brightest peak of note in green.
+
+    Every dye of the stain takes green light.
+    """
+    green = pixels[..., 1]
+    counts = np.bincount(green.ravel(), minlength=256).astype(np.float32)
+    smooth = cv2.blur(counts[None], (9, 1), borderType=cv2.BORDER_CONSTANT)
+    around = cv2.dilate(smooth, np.ones((1, 17), np.uint8))
+    peaks = (smooth >= around) & (smooth >= PEAK_SHARE * smooth.max())
+    level = int(np.flatnonzero(peaks)[-1])
+    glass: Mask = np.abs(green.astype(np.int16) - level) <= GREY_LEVELS_OF_NOISE
+    return np.asarray(np.median(pixels[glass], axis=0), np.float32)
+
+
+def _sides(height: int, width: int) -> tuple[Floats, Floats]:
+    """Return x (1, W) and y (H, 1), from -1 to 1."""
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    return x, y
+
+
+def _fit(terms: Floats, values: Floats) -> Floats:
+    """Return the slopes (6, 3) that explain `values` (N, 3), held near zero."""
+    stiffness = np.diag([1e-3, 1, 1, 1, 1, 1]) * STIFFNESS * len(terms)
+    slopes = np.linalg.solve(terms.T @ terms + stiffness, terms.T @ values)
+    return slopes.astype(np.float32)

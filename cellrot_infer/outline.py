@@ -1,0 +1,112 @@
+"""The outline of one cell within its body: half way down to its surroundings."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cellrot_infer import stain
+from cellrot_infer.cytoplasm import FULL_DYE, LEAST_RING_PX, Scene, without_necks
+from cellrot_infer.nuclei import sharpened
+from cellrot_infer.regions import (
+    WORKING_PIXEL_UM,
+    Window,
+    closed,
+    components,
+    depth_um,
+    eroded,
+    filled,
+    opened,
+)
+from cellrot_infer.types import Floats, Mask, Polygon
+
+THREAD_UM = 0.8
+NOTCH_UM = 1.0  # what is narrower than twice this is no bay of the outline
+EDGE_UM = 0.5  # the outline is drawn within this of the body
+LAST_THREAD_UM = 0.6
+LEVEL_BLUR_UM = 0.8  # over which the dye just inside of the outline is averaged
+EDGE_LEVEL = 0.42  # of the dye inside; where people draw the outline
+CYTOPLASM_UM = (0.5, 2.0)  # from the nucleus
+DARKEST_CYTOPLASM = 1.4  # of its median; more are granules and the nucleus
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A cell and its nucleus as masks of one window of the frame."""
+
+    window: Window
+    cell: Mask
+    nucleus: Mask
+
+
+def draw_cell(
+    scene: Scene, body: Mask, own: Mask, nucleus: Mask, window: Window
+) -> Drawn:
+    """Return the cell around a `nucleus` within its `body`.
+
+    All masks are of the `window`; `own` is what is nearer to this nucleus than to
+    others. The hull of a nucleus in lobes is cell, however pale, unless it is red.
+    """
+    hull = _hull(nucleus) & ~scene.red[window]
+    cell = _around(opened((body | hull) & own, THREAD_UM), nucleus)
+    cell = _around(without_necks(cell, nucleus), nucleus)
+    cell = filled(closed(cell, NOTCH_UM) & own | nucleus)
+    cell = _to_the_edge(cell, nucleus, stain.total_dye(scene.density[window]))
+    return Drawn(window, cell, sharpened(scene.density[window], cell, nucleus))
+
+
+def _to_the_edge(cell: Mask, nucleus: Mask, dye: Floats) -> Mask:
+    """Return `cell` up to where its dye falls to a share of that just inside."""
+    depth = depth_um(~nucleus)
+    cytoplasm = cell & (depth > CYTOPLASM_UM[0]) & (depth < CYTOPLASM_UM[1])
+    fullest = FULL_DYE
+    if np.count_nonzero(cytoplasm) > 2 * LEAST_RING_PX:
+        usual = float(np.median(dye[cytoplasm]))
+        fullest = min(FULL_DYE, DARKEST_CYTOPLASM * usual)
+    dye = np.minimum(dye, np.float32(fullest))
+    inner = eroded(cell, EDGE_UM)
+    weight = inner.astype(np.float32)
+    sigma_px = LEVEL_BLUR_UM / WORKING_PIXEL_UM
+    level = stain.blurred(dye * weight, sigma_px)
+    level /= np.maximum(stain.blurred(weight, sigma_px), 1e-3)
+    edge = opened(cell & (inner | (dye > EDGE_LEVEL * level)), LAST_THREAD_UM)
+    return filled(_around(edge | inner, nucleus))
+
+
+def _around(cell: Mask, nucleus: Mask) -> Mask:
+    """Return the connected part of both that holds most of the nucleus."""
+    parts = components(cell | nucleus)
+    overlap = np.bincount(parts.labels[nucleus], minlength=len(parts))
+    around: Mask = parts.labels == int(overlap.argmax())
+    return around
+
+
+def _hull(mask: Mask) -> Mask:
+    points = cv2.findNonZero(mask.view(np.uint8))
+    hull = np.zeros(mask.shape, np.uint8)
+    if points is not None:
+        cv2.drawContours(hull, [cv2.convexHull(points)], -1, 1, -1)
+    return hull > 0
+
+
+def polygons(mask: Mask, window: Window, scale: tuple[float, float]) -> list[Polygon]:
+    """Return the outer outlines of `mask` in pixels of the frame.
+
+    `scale` is how many pixels of the frame, across and down, make one of the mask; the
+    outline is smooth between them.
+    """
+    height, width = mask.shape
+    soft = stain.blurred(mask.astype(np.float32), 1.0)
+    size = max(1, round(width * scale[0])), max(1, round(height * scale[1]))
+    full = cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR) > 0.5
+    contours, _ = cv2.findContours(
+        full.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    corner = np.array([window[1].start * scale[0], window[0].start * scale[1]])
+    return [
+        _polygon(contour[:, 0] + corner) for contour in contours if len(contour) > 2
+    ]
+
+
+def _polygon(points: Floats) -> Polygon:
+    return tuple((int(x), int(y)) for x, y in np.rint(points))

@@ -1,0 +1,111 @@
+"""Masks at the scale at which cells are sought, every length in micrometres.
+
+Discs come from distance transforms, whose cost does not grow with the radius. What lies
+outside of the frame counts as more of the same.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cellrot_infer.types import Floats, Mask
+
+WORKING_PIXEL_UM = 0.2  # fine enough for an outline, coarse enough to be fast
+PIXEL_UM2 = WORKING_PIXEL_UM**2
+
+Labels = NDArray[np.int32]  # (H, W), 0 where nothing is
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """The connected parts of a mask, numbered from 1; 0 is what is outside of it."""
+
+    labels: Labels
+    boxes: NDArray[np.int32]  # (N, 4): x, y, width, height
+    areas_um2: NDArray[np.float64]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def window(self, number: int, margin_um: float = 0.0) -> Window:
+        """Return where component `number` is, with a margin inside of the frame."""
+        x, y, width, height = (int(value) for value in self.boxes[number])
+        margin = round(margin_um / WORKING_PIXEL_UM)
+        rows = slice(max(y - margin, 0), y + height + margin)
+        return rows, slice(max(x - margin, 0), x + width + margin)
+
+
+def components(mask: Mask) -> Components:
+    """Return the 8-connected parts of `mask`."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    return Components(
+        np.asarray(labels, np.int32),
+        np.asarray(stats[:, :4], np.int32),
+        np.asarray(stats[:, cv2.CC_STAT_AREA] * PIXEL_UM2, np.float64),
+    )
+
+
+def depth_um(mask: Mask) -> Floats:
+    """Return how deep inside of `mask` a pixel is, 0 outside."""
+    depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(depth * WORKING_PIXEL_UM, np.float32)
+
+
+def eroded(mask: Mask, radius_um: float) -> Mask:
+    """Return what is deeper in `mask` than `radius_um`."""
+    deep: Mask = depth_um(mask) > radius_um
+    return deep
+
+
+def dilated(mask: Mask, radius_um: float) -> Mask:
+    """Return what is no further than `radius_um` from `mask`."""
+    if not mask.any():
+        return mask.copy()
+    near: Mask = depth_um(~mask) <= radius_um
+    return near
+
+
+def opened(mask: Mask, radius_um: float) -> Mask:
+    """Return what discs of `radius_um` reach inside of `mask`."""
+    return dilated(eroded(mask, radius_um), radius_um) & mask
+
+
+def closed(mask: Mask, radius_um: float) -> Mask:
+    """Return `mask` with the gaps that discs of `radius_um` cannot enter."""
+    return ~opened(~mask, radius_um)
+
+
+def filled(mask: Mask, largest_um2: float = np.inf) -> Mask:
+    """Return `mask` without its holes smaller than `largest_um2`."""
+    whole = mask.astype(np.uint8)
+    contours, tree = cv2.findContours(whole, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for contour, links in zip(contours, tree[0] if contours else (), strict=True):
+        is_hole = links[3] >= 0
+        if is_hole and cv2.contourArea(contour) * PIXEL_UM2 < largest_um2:
+            cv2.drawContours(whole, [contour], -1, 1, -1)
+    return whole > 0
+
+
+def nearest(labels: Labels) -> tuple[Labels, Floats]:
+    """Return the label nearest to each pixel, and how far it is in micrometres."""
+    distance, pixel = cv2.distanceTransformWithLabels(
+        (labels == 0).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    label_of = np.zeros(int(pixel.max()) + 1, np.int32)
+    label_of[pixel[labels > 0]] = labels[labels > 0]
+    return label_of[pixel], np.asarray(distance * WORKING_PIXEL_UM, np.float32)
+
+
+def solidity(mask: Mask) -> float:
+    """Return the area of the largest part of `mask` over that of its convex hull."""
+    contours, _ = cv2.findContours(
+        mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    if not contours:
+        return 0.0
+    largest = max(contours, key=cv2.contourArea)
+    hull = cv2.convexHull(largest)
+    return float(cv2.contourArea(largest) / max(cv2.contourArea(hull), 1.0))
