@@ -171,11 +171,15 @@ function captionOf(cell) {
   return { first: "unknown", second: `${sure} ${labels[labelOf(cell)].shown}` };
 }
 
-const sureness = (cell) => `${Math.round(100 * cells.probability[cell])} %`;
+function sureness(cell) {
+  const rounded = Math.round(100 * cells.probability[cell]);
+  return rounded === 100 && cells.probability[cell] < 1 ? "> 99 %" : `${rounded} %`;
+}
 
 function runnerUp(cell) {
   if (cells.runner_up[cell] < 0) return "";
   const sure = Math.round(100 * cells.runner_up_probability[cell]);
+  if (sure === 0) return "";
   return `${sure} % ${labels[cells.runner_up[cell]].shown}`;
 }
 
