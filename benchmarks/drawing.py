@@ -1,4 +1,4 @@
-"""Images that are drawn by formula at any angle, so that no resampling error is in them."""
+"""Images drawn by formula at any angle, so that no resampling error is in them."""
 
 import cmath
 import math
