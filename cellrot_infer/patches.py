@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from cellrot_infer.stain import white_point
+from cellrot_infer.stain import find_glass
 from cellrot_infer.types import PATCH_SIDE_PX, RGB, Cell, Frame, Patches
 
 
@@ -19,7 +19,7 @@ def cut_patches(frame: Frame, cells: Sequence[Cell], pixel_size_um: float) -> Pa
     patches = np.empty((len(cells), PATCH_SIDE_PX, PATCH_SIDE_PX, 3), np.uint8)
     if not cells:
         return patches
-    glass = white_point(frame.pixels).tolist()
+    glass = find_glass(frame.pixels).light.tolist()
     side_px = PATCH_SIDE_PX * pixel_size_um / frame.pixel_size_um
     for patch, cell in zip(patches, cells, strict=True):
         box = cell.box
