@@ -1,6 +1,7 @@
 """The differential with the classifier's own confusion in its intervals."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cellrot_infer.intervals import Interval, classifier_intervals
 from cellrot_infer.types import Finding, Report
@@ -25,11 +26,21 @@ def confusion_intervals(report: Report) -> dict[str, Interval]:
     counted = [name not in report.scheme.excluded for name in names]
     if not report.provenance.confusion or not _any_counted(counts, known, counted):
         return {}
-    found = classifier_intervals(
-        counts, report.provenance.confusion, known=known, counted=counted
+    found = _intervals(
+        tuple(counts), tuple(known), tuple(counted), report.provenance.confusion
     )
     rows = zip(names, found, counted, strict=True)
     return {name: interval for name, interval, is_counted in rows if is_counted}
+
+
+@lru_cache(maxsize=4)  # a page and a table of one report ask for the same
+def _intervals(
+    counts: tuple[int, ...],
+    known: tuple[int, ...],
+    counted: tuple[bool, ...],
+    confusion: tuple[tuple[int, ...], ...],
+) -> tuple[Interval, ...]:
+    return classifier_intervals(counts, confusion, known=known, counted=counted)
 
 
 def _any_counted(
