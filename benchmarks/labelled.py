@@ -77,9 +77,13 @@ def read_labelled(data: Path, name: str) -> Iterator[Labelled]:
         for row in csv.DictReader(file):
             corner = (round(float(row[key])) for key in "xywh")
             boxes[row["frame"]][row["label"]].append(Box(*corner))
-    for path, found in boxes.items():
+    for path, found in boxes.items():  # some boxes are in the files several times
         frame = read_frame(folder / path, pixel_size_um=PIXEL_SIZE_UM[name])
-        yield Labelled(frame, tuple(found["wbc"]), tuple(found["rbc"]))
+        yield Labelled(frame, _once(found["wbc"]), _once(found["rbc"]))
+
+
+def _once(boxes: Sequence[Box]) -> tuple[Box, ...]:
+    return tuple(dict.fromkeys(boxes))
 
 
 def read_masked(data: Path, name: str) -> Iterator[Masked]:

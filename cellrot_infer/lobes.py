@@ -66,14 +66,17 @@ class Nucleus:
 
     pieces: tuple[int, ...]
     outline: Points
+    corners: tuple[float, float, float, float]  # left, top, right, bottom
     area_um2: float
     body: int
 
     def joined(self, other: "Nucleus") -> "Nucleus":
         """Return both as one nucleus."""
+        (left, top, right, bottom), (x, y, x_end, y_end) = self.corners, other.corners
         return Nucleus(
             self.pieces + other.pieces,
             np.concatenate([self.outline, other.outline]),
+            (min(left, x), min(top, y), max(right, x_end), max(bottom, y_end)),
             self.area_um2 + other.area_um2,
             self.body,
         )
@@ -140,21 +143,23 @@ def _single(number: int, pieces: Components, cells: Components) -> Nucleus:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=len)[:, 0]
     x, y = (int(value) for value in outline[0] + pieces.boxes[number, :2])
+    left, top, width, height = (float(value) for value in pieces.boxes[number])
     step = 1 + len(outline) // POINTS
     return Nucleus(
         (number,),
         (outline[::step] + pieces.boxes[number, :2]).astype(np.float32),
+        (left, top, left + width - 1, top + height - 1),
         float(pieces.areas_um2[number]),
         int(cells.labels[y, x]),
     )
 
 
 def _within_reach(one: Nucleus, other: Nucleus) -> bool:
-    apart = np.maximum(
-        one.outline.min(axis=0) - other.outline.max(axis=0),
-        other.outline.min(axis=0) - one.outline.max(axis=0),
-    )
-    return bool((apart * WORKING_PIXEL_UM <= WIDEST_GAP_UM).all())
+    reach = WIDEST_GAP_UM / WORKING_PIXEL_UM
+    (left, top, right, bottom), (x, y, x_end, y_end) = one.corners, other.corners
+    across = max(left - x_end, x - right)
+    down = max(top - y_end, y - bottom)
+    return max(across, down) <= reach
 
 
 def _gap_um(one: Points, other: Points) -> float:

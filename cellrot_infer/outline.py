@@ -20,6 +20,7 @@ from cellrot_infer.regions import (
 )
 from cellrot_infer.types import Floats, Mask, Polygon
 
+MARGIN_UM = 2.0  # around a body, so that its edges are seen
 THREAD_UM = 0.8
 NOTCH_UM = 1.0  # what is narrower than twice this is no bay of the outline
 EDGE_UM = 0.5  # the outline is drawn within this of the body
@@ -48,11 +49,28 @@ def draw_cell(
     others. The hull of a nucleus in lobes is cell, however pale, unless it is red.
     """
     hull = _hull(nucleus) & ~scene.red[window]
-    cell = _around(opened((body | hull) & own, THREAD_UM), nucleus)
+    cell = (body | hull) & own | nucleus
+    window, crop = _cropped(window, cell)
+    cell, own, nucleus = cell[crop], own[crop], nucleus[crop]
+
+    cell = _around(opened(cell, THREAD_UM), nucleus)
     cell = _around(without_necks(cell, nucleus), nucleus)
     cell = filled(closed(cell, NOTCH_UM) & own | nucleus)
-    cell = _to_the_edge(cell, nucleus, stain.total_dye(scene.density[window]))
-    return Drawn(window, cell, sharpened(scene.density[window], cell, nucleus))
+    density = scene.density[window]
+    cell = _to_the_edge(cell, nucleus, stain.total_dye(density))
+    return Drawn(window, cell, sharpened(density, cell, nucleus))
+
+
+def _cropped(window: Window, mask: Mask) -> tuple[Window, Window]:
+    """Return the part of `window` around `mask`, in the frame and in the window."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    margin = round(MARGIN_UM / WORKING_PIXEL_UM)
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    bottom = min(y + height + margin, mask.shape[0])
+    right = min(x + width + margin, mask.shape[1])
+    row, column = window[0].start, window[1].start
+    inside = slice(row + top, row + bottom), slice(column + left, column + right)
+    return inside, (slice(top, bottom), slice(left, right))
 
 
 def _to_the_edge(cell: Mask, nucleus: Mask, dye: Floats) -> Mask:
@@ -89,24 +107,30 @@ def _hull(mask: Mask) -> Mask:
     return hull > 0
 
 
-def polygons(mask: Mask, window: Window, scale: tuple[float, float]) -> list[Polygon]:
+Size = tuple[int, int]  # height, width
+
+
+def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Polygon]:
     """Return the outer outlines of `mask` in pixels of the frame.
 
-    `scale` is how many pixels of the frame, across and down, make one of the mask; the
-    outline is smooth between them.
+    The mask is of a `window` of a `grid` of so many rows and columns over a `frame` of
+    so many; the outline is smooth between the points of the grid.
     """
-    height, width = mask.shape
+    full = np.array(frame[::-1])
+    scale = full / grid[::-1]
+    corner = np.array([window[1].start, window[0].start])
+    first = np.floor(corner * scale)
+    size = np.minimum(np.ceil(np.array(mask.shape[::-1]) * scale) + 1, full - first)
+    offset = (first + 0.5) / scale - 0.5 - corner  # pixel centres lie on pixel centres
+    to_mask = np.array([[1 / scale[0], 0, offset[0]], [0, 1 / scale[1], offset[1]]])
     soft = stain.blurred(mask.astype(np.float32), 1.0)
-    size = max(1, round(width * scale[0])), max(1, round(height * scale[1]))
-    full = cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR) > 0.5
-    contours, _ = cv2.findContours(
-        full.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    width, height = (int(side) for side in size)
+    fine = cv2.warpAffine(
+        soft, to_mask, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE
     )
-    corner = np.array([window[1].start * scale[0], window[0].start * scale[1]])
-    return [
-        _polygon(contour[:, 0] + corner) for contour in contours if len(contour) > 2
-    ]
-
-
-def _polygon(points: Floats) -> Polygon:
-    return tuple((int(x), int(y)) for x, y in np.rint(points))
+    contours, _ = cv2.findContours(
+        (fine > 0.5).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    outlines = (contour[:, 0] + first.astype(int) for contour in contours)
+    return [tuple(map(tuple, o.tolist())) for o in outlines if len(o) > 2]

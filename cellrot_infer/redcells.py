@@ -69,7 +69,7 @@ def learn_red_cells(
     red &= stain.total_dye(density) > LEAST_DYE
     if np.count_nonzero(red) * PIXEL_UM2 < LEAST_AREA_UM2:
         return None
-    sample = density[red]
+    sample = stain.thinned(density)[stain.thinned(red)]
     colour = np.median(sample, axis=0)
     axis = colour / np.linalg.norm(colour)
     along = sample @ axis
@@ -89,9 +89,9 @@ def learn_red_cells(
 def looks_red(density: Floats, red_cells: RedCells, nuclei: Mask) -> Mask:
     """Return where the colour and the amount of dye are those of red cells."""
     along = dye_along(density, red_cells)
-    off = np.sqrt(np.maximum(stain.total_dye(density * density) - along * along, 0))
-    thickness = np.maximum(1, along / red_cells.amount)
-    red = (off < red_cells.spread * thickness) & (along > PALEST * red_cells.amount)
+    off_squared = stain.total_dye(density * density) - along * along
+    reach = red_cells.spread * np.maximum(1, along / red_cells.amount)
+    red = (off_squared < reach * reach) & (along > PALEST * red_cells.amount)
     return whole_red_cells(red, nuclei)
 
 

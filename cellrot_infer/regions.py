@@ -1,7 +1,7 @@
 """Masks at the scale at which cells are sought, every length in micrometres.
 
-Discs come from distance transforms, whose cost does not grow with the radius. What lies
-outside of the frame counts as more of the same.
+Small discs are kernels; large ones come from distance transforms, whose cost does not
+grow with the radius. What lies outside of the frame counts as more of the same.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from cellrot_infer.types import Floats, Mask
 
 WORKING_PIXEL_UM = 0.2  # fine enough for an outline, coarse enough to be fast
 PIXEL_UM2 = WORKING_PIXEL_UM**2
+KERNELS_TO_UM = 0.6
 
 Labels = NDArray[np.int32]  # (H, W), 0 where nothing is
 Window = tuple[slice, slice]
@@ -56,12 +57,18 @@ def depth_um(mask: Mask) -> Floats:
 
 def eroded(mask: Mask, radius_um: float) -> Mask:
     """Return what is deeper in `mask` than `radius_um`."""
+    if radius_um <= KERNELS_TO_UM:
+        small = cv2.erode(mask.view(np.uint8), _disc(radius_um))
+        return np.asarray(small, np.uint8) > 0
     deep: Mask = depth_um(mask) > radius_um
     return deep
 
 
 def dilated(mask: Mask, radius_um: float) -> Mask:
     """Return what is no further than `radius_um` from `mask`."""
+    if radius_um <= KERNELS_TO_UM:
+        large = cv2.dilate(mask.view(np.uint8), _disc(radius_um))
+        return np.asarray(large, np.uint8) > 0
     if not mask.any():
         return mask.copy()
     near: Mask = depth_um(~mask) <= radius_um
@@ -109,3 +116,9 @@ def solidity(mask: Mask) -> float:
     largest = max(contours, key=cv2.contourArea)
     hull = cv2.convexHull(largest)
     return float(cv2.contourArea(largest) / max(cv2.contourArea(hull), 1.0))
+
+
+def _disc(radius_um: float) -> NDArray[np.uint8]:
+    radius = radius_um / WORKING_PIXEL_UM
+    away = np.arange(-int(radius + 0.01), int(radius + 0.01) + 1)
+    return (np.hypot(away[:, None], away[None]) <= radius + 0.01).astype(np.uint8)

@@ -29,7 +29,7 @@ from cellrot_infer.types import Box, Cell, Floats, Frame, Polygon
 SMOOTHING_UM = 0.15
 MARGIN_UM = REACH_UM + 2.0
 SMALLEST_NUCLEUS_UM2 = 9.0
-SMALLEST_CUT_NUCLEUS_UM2 = 4.0  # where the border of the frame cuts it
+SMALLEST_CUT_NUCLEUS_UM2 = 6.0  # where the border of the frame cuts it
 LARGEST_FOLD_UM2 = 25.0  # a nucleus of the colour of red cells is larger
 RAGGED = 0.7  # solidity of an outline that cannot be trusted
 
@@ -107,12 +107,12 @@ def _window(nucleus: Nucleus, lobes: Components) -> Window:
 
 def _cell(drawn: Drawn, frame: Frame, shape: tuple[int, ...]) -> Cell:
     height, width = frame.pixels.shape[:2]
-    scale = width / shape[1], height / shape[0]
-    outline = max(polygons(drawn.cell, drawn.window, scale), key=_area_px)
-    lobes = tuple(polygons(drawn.nucleus, drawn.window, scale))
+    grid, full = (shape[0], shape[1]), (height, width)
+    outline = max(polygons(drawn.cell, drawn.window, grid, full), key=_area_px)
+    lobes = tuple(polygons(drawn.nucleus, drawn.window, grid, full))
     pixel_um2 = frame.pixel_size_um**2
     x, y, box_width, box_height = cv2.boundingRect(np.array(outline, np.int32))
-    margin = max(scale)
+    margin = width / shape[1]
     right, bottom = width - x - box_width, height - y - box_height
     return Cell(
         box=Box(x, y, box_width, box_height),
