@@ -26,7 +26,7 @@ OBJECTIVES = (
 STRENGTHS = ("none", "mild", "strong")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 LAYOUTS = ("auto", "contiguous", "channels-last")
-SIDES_PX = (16, 32, 64, 128, 256)  # divisors of the patch
+SIDES_PX = (32, 64, 128, 256)  # divisors of the patch
 
 
 class ConfigError(CellrotError):

@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def pixels(cache: Path) -> Pixels:
-    return load_pixels(load_patch_set(SAMPLES), 16, cache)
+    return load_pixels(load_patch_set(SAMPLES), 32, cache)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def tiny() -> Config:
     return Config(
         model="hnet-r0",
         data=str(SAMPLES),
-        side_px=16,
+        side_px=32,
         width=4,
         embedding_size=8,
         batch_size=32,

@@ -44,7 +44,7 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(tmp_path: Path) -
         ("ema_decay = 1.5", "ema_decay is 1.5, expected at most 1"),
         ("learning_rate = nan", "learning_rate is nan, expected at least 0"),
         ('model = "resnet"', "model is 'resnet', expected one of baseline, stn"),
-        ("side_px = 60", "side_px is 60, expected one of 16, 32"),
+        ("side_px = 60", "side_px is 60, expected one of 32, 64"),
         ("epochs = ", "no valid TOML"),
     ],
 )

@@ -174,7 +174,7 @@ def test_pixels_are_the_means_of_the_squares(pixels: Pixels) -> None:
     assert decoded is not None
     image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
-    means = image.reshape(16, 16, 16, 16, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    means = image.reshape(32, 8, 32, 8, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
 
     assert np.abs(pixels.images[7].numpy() - means).max() <= 0.5 + 1e-3
 
@@ -186,7 +186,7 @@ def test_patches_are_decoded_once(
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(pixels_module, "_decode_all", refuse)
-    again = load_patches(load_patch_set(SAMPLES), "val", 16, cache)
+    again = load_patches(load_patch_set(SAMPLES), "val", 32, cache)
 
     assert torch.equal(again, pixels.images[pixels.patch_set.indices("val")])
 

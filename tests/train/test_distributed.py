@@ -16,7 +16,7 @@ def trained(root: Path, processes: int) -> Path:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         "--nproc-per-node", str(processes), "-m", "cellrot_train", "fit",
-        "--model", "hnet-r0", "--side-px", "16", "--width", "4", "--epochs", "2",
+        "--model", "hnet-r0", "--side-px", "32", "--width", "4", "--epochs", "2",
         "--objective", "joint+reconstruction", "--augment", "strong",
         "--labels-per-class", "5", "--batch-size", "32", "--device", "cpu",
         "--out", str(root), "--name", str(processes),

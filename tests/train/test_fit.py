@@ -331,11 +331,7 @@ def test_deterministic_training_leaves_no_trace(tmp_path: Path, tiny: Config) ->
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cellrot_train", "fit", *arguments]
-
-
-QUICK = ("--model", "hnet-r0", "--side-px", "16", "--width", "4", "--device", "cpu")
+QUICK = ("--model", "hnet-r0", "--side-px", "32", "--width", "4", "--device", "cpu")
 
 
 def test_the_command_trains_on_the_samples_and_says_so(tmp_path: Path) -> None:
@@ -386,23 +382,22 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} did not appear")
 
 
-def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    quick = command(*QUICK, "--out", str(root), "--name", "x", "--save-minutes", "0")
-    return subprocess.Popen(
-        [*quick, *arguments], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_keeps_the_last_checkpoint_and_says_so(tmp_path: Path) -> None:
-    process = start(tmp_path, "--epochs", "500")
-    wait_for(tmp_path / "x-hnet-r0" / "last.pt")
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
+    last = tmp_path / "x-hnet-r0" / "last.pt"
+    quick = [sys.executable, "-m", "cellrot_train", "fit", *QUICK, "--epochs", "500"]
+    places = ["--out", str(tmp_path), "--name", "x", "--save-minutes", "0"]
+    process = subprocess.Popen([*quick, *places], text=True, stderr=subprocess.PIPE)
+    try:
+        wait_for(last)
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=60)
+    finally:
+        process.kill()
 
     assert process.returncode == 130
     assert "last.pt is kept, go on with `cellrot-train fit --resume" in message
-    assert checkpoint.load(tmp_path / "x-hnet-r0" / "last.pt")["progress"]["done"] > 0
+    assert checkpoint.load(last)["progress"]["done"] > 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
