@@ -28,7 +28,18 @@ SAMPLES = Path(__file__).parents[1] / "data" / "patches"
 ORDINARY = {
     *("Add", "Atan", "Cast", "Clip", "Concat", "Conv", "Div", "Gather", "Gemm", "Log"),
     *("MatMul", "Mul", "Neg", "Pow", "ReduceMin", "ReduceSum", "Relu", "Reshape"),
-    *("Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    *(
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "Tanh",
+        "IsNaN",
+    ),
     *(
         "Greater",
         "Less",
@@ -100,7 +111,7 @@ def test_parity_refuses_a_file_of_other_weights(patches: Patches) -> None:
         check_parity(session, net, patches)
 
 
-@pytest.mark.parametrize(("encoder", "most"), [("hnet-r0", 60), ("hnet-r2", 120)])
+@pytest.mark.parametrize(("encoder", "most"), [("hnet-r0", 70), ("hnet-r2", 160)])
 def test_the_graph_holds_few_and_ordinary_operators(encoder: str, most: int) -> None:
     model = onnx.load_from_string(to_onnx(network(encoder)))
 
@@ -128,7 +139,7 @@ def test_the_card_states_what_was_measured(exported: tuple[Path, ModelCard]) -> 
 
     assert np.sum(test["confusion"]) == test["cells"] == 88
     assert test["accuracy"][0] == pytest.approx(np.trace(test["confusion"]) / 88)
-    assert card.certificate["quarter_turn_max_abs"] < 1e-5
+    assert card.certificate["quarter_turn_max_abs"] < 1e-4
     assert 0 < card.thresholds.set_probability < 1
     assert len(card.golden) == exporting.GOLDEN_CELLS
     assert card.data["credit"] == "PBC"
