@@ -14,7 +14,7 @@ from cellrot_train import cli
 Run = Callable[..., tuple[int, str, str]]
 
 DATA = Path(__file__).parents[1] / "data"
-FRAME = DATA / "frames" / "bccd" / "BloodImage_00005.jpg"
+FRAME = DATA / "frames" / "bccd" / "BloodImage_00007.jpg"
 SHARED_CLASSES = ("lymphocyte", "platelet")  # of the samples and the tiny model
 
 

@@ -19,7 +19,7 @@ from cellrot_train.cut import COLUMNS, CutFrame, cut_frames, find_frames
 from cellrot_train.data import load_patch_set
 
 FRAMES = Path(__file__).parents[1] / "data" / "frames"
-ONE, TWO = (FRAMES / "bccd" / f"BloodImage_000{n}.jpg" for n in ("05", "31"))
+ONE, TWO = (FRAMES / "bccd" / f"BloodImage_000{n}.jpg" for n in ("07", "31"))
 
 
 def rows(out: Path) -> list[dict[str, str]]:
