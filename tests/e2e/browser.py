@@ -89,9 +89,20 @@ class Page:
         self.find("#gallery").send_keys(*keys)
 
     def choose(self, select: str, option: str) -> None:
-        """Choose the `option` of the list `select` by its text."""
-        found = self.find(f"{select}").find_elements(By.TAG_NAME, "option")
-        next(entry for entry in found if entry.text == option).click()
+        """Choose an `option` of the list `select`; return once the page follows."""
+        chosen = self.find(select)
+        options = chosen.find_elements(By.TAG_NAME, "option")
+        wanted = next(entry for entry in options if entry.text == option)
+        if wanted.is_selected():
+            return
+        # the browser tells the page of a choice only after the click has returned
+        self.run(
+            "delete arguments[0].dataset.chosen; arguments[0].addEventListener("
+            "'change', event => event.target.dataset.chosen = '', {once: true})",
+            chosen,
+        )
+        wanted.click()
+        self.wait(lambda: chosen.get_attribute("data-chosen") is not None)
 
     def count(self, label: str) -> int:
         """Return the number of cells that the row of `label` shows."""
