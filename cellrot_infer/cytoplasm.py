@@ -154,7 +154,8 @@ def _readings(scene: Scene, waiting: Sequence[int]) -> Iterator[Reading]:
         red = _red_beside(scene, scene.red_cells, discs, waiting)
         yield Reading(faint & ~red & ~discs, FAIRLY_ROUND)
     if waiting:
-        yield Reading(scene.dyed & ((scene.dye > STRONG_SHARE * usual) | edge), ROUND)
+        strong = scene.dyed & ((scene.dye > STRONG_SHARE * usual) | edge)
+        yield Reading(strong & ~discs, ROUND)
     if scene.red_cells and waiting:
         yield Reading(faint & ~discs, FAIRLY_ROUND)
 

@@ -27,7 +27,6 @@ from cellrot_infer.types import Mask
 
 POINTS = 48  # of an outline, enough to measure a gap
 SMOOTHING_UM = 1.0
-ROUND = 0.93  # solidity from which a body is one cell
 LARGEST_ROUND_UM2 = 380.0
 
 
@@ -36,7 +35,8 @@ class Rule:
     """Two pieces are of one cell if no bound is passed.
 
     Bounds are on the gap between them, the smaller one, both together, the circle
-    around both, and the share of their convex hull that is cytoplasm or nucleus.
+    around both, the share of their convex hull that is cytoplasm or nucleus, and how
+    solid the body is that both lie in.
     """
 
     gap_um: float
@@ -44,16 +44,16 @@ class Rule:
     together_um2: float = 130.0
     across_um: float = 14.5
     filling: float = 0.0
-    in_round_body: bool = False
+    solid: float = 0.0
 
 
 RULES = (
     Rule(gap_um=0.9, across_um=18.0),
     Rule(gap_um=2.0, smaller_um2=32.0, together_um2=100.0),
-    Rule(gap_um=4.0, smaller_um2=20.0, across_um=13.0),
     Rule(gap_um=5.0, smaller_um2=32.0, filling=0.85),
     Rule(gap_um=3.0, smaller_um2=50.0, filling=0.97),
-    Rule(gap_um=6.0, across_um=18.0, in_round_body=True),
+    Rule(gap_um=2.5, together_um2=115.0, across_um=18.5, solid=0.9),
+    Rule(gap_um=6.0, across_um=18.0, solid=0.93),
 )
 WIDEST_GAP_UM = max(rule.gap_um for rule in RULES)
 
@@ -130,11 +130,9 @@ def _allows(
     if 2 * cv2.minEnclosingCircle(both)[1] * WORKING_PIXEL_UM > rule.across_um:
         return False
     same_body = one.body == other.body
-    if rule.in_round_body and not (same_body and _is_round(cells, one.body)):
+    if rule.filling and not (same_body and _filling(both, cells) > rule.filling):
         return False
-    if not rule.filling:
-        return True
-    return same_body and _filling(both, cells) > rule.filling
+    return not rule.solid or (same_body and _solidity(one.body, cells) > rule.solid)
 
 
 def _single(number: int, pieces: Components, cells: Components) -> Nucleus:
@@ -177,8 +175,9 @@ def _filling(outline: Points, cells: Components) -> float:
     return float(np.count_nonzero(covered & (inside > 0)) / np.count_nonzero(inside))
 
 
-def _is_round(cells: Components, body: int) -> bool:
+def _solidity(body: int, cells: Components) -> float:
+    """Return the solidity of a body, 0 where it is larger than any cell."""
     if body == 0 or cells.areas_um2[body] > LARGEST_ROUND_UM2:
-        return False
+        return 0.0
     part = np.pad(cells.labels[cells.window(body)] == body, 10)
-    return solidity(opened(closed(part, SMOOTHING_UM), SMOOTHING_UM)) > ROUND
+    return solidity(opened(closed(part, SMOOTHING_UM), SMOOTHING_UM))

@@ -7,7 +7,6 @@ import numpy as np
 
 from cellrot_infer import stain
 from cellrot_infer.cytoplasm import FULL_DYE, LEAST_RING_PX, Scene, without_necks
-from cellrot_infer.nuclei import sharpened
 from cellrot_infer.regions import (
     WORKING_PIXEL_UM,
     Window,
@@ -58,7 +57,7 @@ def draw_cell(
     cell = filled(closed(cell, NOTCH_UM) & own | nucleus)
     density = scene.density[window]
     cell = _to_the_edge(cell, nucleus, stain.total_dye(density))
-    return Drawn(window, cell, sharpened(density, cell, nucleus))
+    return Drawn(window, cell, cell & nucleus)
 
 
 def _cropped(window: Window, mask: Mask) -> tuple[Window, Window]:

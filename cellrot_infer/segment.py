@@ -13,7 +13,7 @@ import numpy as np
 from cellrot_infer import stain
 from cellrot_infer.cytoplasm import REACH_UM, Scene, find_bodies, survey
 from cellrot_infer.lobes import Nucleus, join_lobes
-from cellrot_infer.nuclei import find_lobes
+from cellrot_infer.nuclei import find_lobes, sharpened
 from cellrot_infer.outline import Drawn, draw_cell, polygons
 from cellrot_infer.redcells import is_fold
 from cellrot_infer.regions import (
@@ -21,15 +21,16 @@ from cellrot_infer.regions import (
     Components,
     Labels,
     Window,
+    components,
     nearest,
     solidity,
 )
-from cellrot_infer.types import Box, Cell, Floats, Frame, Polygon
+from cellrot_infer.types import Box, Cell, Floats, Frame, Mask, Polygon
 
 SMOOTHING_UM = 0.15
 MARGIN_UM = REACH_UM + 2.0
-SMALLEST_NUCLEUS_UM2 = 9.0
-SMALLEST_CUT_NUCLEUS_UM2 = 6.0  # where the border of the frame cuts it
+SMALLEST_NUCLEUS_UM2 = 11.0
+SMALLEST_CUT_NUCLEUS_UM2 = 3.5  # where the border of the frame cuts it
 LARGEST_FOLD_UM2 = 25.0  # a nucleus of the colour of red cells is larger
 RAGGED = 0.7  # solidity of an outline that cannot be trusted
 
@@ -46,7 +47,8 @@ def segment(frame: Frame) -> list[Cell]:
         return []
     scene = survey(density, lobes)
     bodies = find_bodies(scene)
-    nuclei = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, scene)]
+    lobes = _sharpened(scene, bodies)
+    nuclei = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, lobes, scene)]
     labels = _numbered(nuclei, lobes)
     territory, _ = nearest(labels)
     cells = []
@@ -65,10 +67,25 @@ def frame_density(frame: Frame) -> Floats:
     return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
 
 
-def _is_nucleus(nucleus: Nucleus, scene: Scene) -> bool:
+def _sharpened(scene: Scene, bodies: Mask) -> Components:
+    """Return the lobes, each with its edge half way to the cytoplasm around it.
+
+    What the threshold of the whole frame had run together falls apart.
+    """
+    lobes = scene.lobes
+    sharp = np.zeros_like(bodies)
+    for number in range(1, len(lobes)):
+        window = lobes.window(number, MARGIN_UM)
+        own = bodies[window] & (scene.owner[window] == number)
+        lobe = lobes.labels[window] == number
+        sharp[window] |= sharpened(scene.density[window], own, lobe)
+    return components(sharp)
+
+
+def _is_nucleus(nucleus: Nucleus, lobes: Components, scene: Scene) -> bool:
     """Tell nuclei from platelets, precipitate and folded red cells."""
     height, width = scene.dye.shape
-    boxes = scene.lobes.boxes[list(nucleus.pieces)]
+    boxes = lobes.boxes[list(nucleus.pieces)]
     ends = boxes[:, :2] + boxes[:, 2:]
     cut = boxes[:, :2].min() <= 0 or (ends >= (width, height)).any()
     least_um2 = SMALLEST_CUT_NUCLEUS_UM2 if cut else SMALLEST_NUCLEUS_UM2
@@ -76,13 +93,13 @@ def _is_nucleus(nucleus: Nucleus, scene: Scene) -> bool:
         return False
     if scene.red_cells is None or nucleus.area_um2 > LARGEST_FOLD_UM2:
         return True
-    colours = (_mean_density(piece, scene) for piece in nucleus.pieces)
+    colours = (_mean_density(piece, lobes, scene) for piece in nucleus.pieces)
     return not all(is_fold(colour, scene.red_cells) for colour in colours)
 
 
-def _mean_density(lobe: int, scene: Scene) -> Floats:
-    window = scene.lobes.window(lobe)
-    inside = scene.lobes.labels[window] == lobe
+def _mean_density(lobe: int, lobes: Components, scene: Scene) -> Floats:
+    window = lobes.window(lobe)
+    inside = lobes.labels[window] == lobe
     return np.asarray(scene.density[window][inside].mean(axis=0), np.float32)
 
 

@@ -114,7 +114,7 @@ function drawMap(frame) {
   const map = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   map.setAttribute("aria-label", `Place of the cell in ${shown}`);
   map.append(svg("rect", { width, height, class: "field" }));
-  if (previews[frame]) map.append(svg("image", { width, height, href: previews[frame] }));
+  if (previews[frame]) map.append(svg("image", { width, height, href: previews[frame], decoding: "async" }));
   cells.frame.forEach((other, cell) => {
     if (other === frame) map.append(drawOutline(cell, Math.max(width, height)));
   });
