@@ -7,7 +7,7 @@ tried, the one that trusts colour least first, and each nucleus takes the first 
 gives it a body as round as cells are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +27,19 @@ from cellrot_infer.regions import (
     Window,
     components,
     dilated,
+    eroded,
     filled,
     nearest,
+    neighbourhoods,
     opened,
     solidity,
 )
+from cellrot_infer.stain import Moments
 from cellrot_infer.types import Floats, Mask
 
 OFF_GLASS = 2.5  # standard deviations of the glass
 REACH_UM = 8.0  # from the nucleus to the end of its cell
+MARGIN_UM = REACH_UM + 2.0
 RING_UM = (0.5, 1.6)  # from the nucleus; what is there is cytoplasm if any is
 EDGE_UM = 0.6  # around a nucleus, where its blur hides the cytoplasm
 FULL_DYE = 0.6  # decades; more than this is nucleus, out of focus
@@ -57,21 +61,35 @@ LEAST_RING_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """What is known of a frame before its cells are told apart.
+class Look:
+    """What a whole frame teaches: how noisy its glass is, and its red cells.
 
-    All are (H, W): the `density` (of three colours), the total `dye`, cut off where it
-    is nuclear, what is `dyed` at all, the number of the nearest lobe, `owner`, the way
-    to it, `distance_um`, and what looks `red`. `lobes` are the pieces of nucleus and
-    `red_cells` None where none are seen.
+    `noise` is mean and covariance of the density of the glass; `red_cells` is None
+    where none are seen.
+    """
+
+    noise: tuple[Moments, Moments]
+    red_cells: RedCells | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What is known of a part of a frame before its cells are told apart.
+
+    All are (H, W): the `density` (of three colours), what is `dyed` at all, the number
+    of the nearest lobe, `owner`, the way to it, `distance_um`, the dye as a `share` of
+    that of the owner's cytoplasm, what looks `red`, and the `red_discs` in it as large
+    as a red cell. `lobes` are the pieces of nucleus and `red_cells` None where none are
+    seen.
     """
 
     density: Floats
-    dye: Floats
     dyed: Mask
     owner: Labels
     distance_um: Floats
+    share: Floats
     red: Mask
+    red_discs: Mask
     lobes: Components
     red_cells: RedCells | None
 
@@ -83,15 +101,25 @@ class Scene:
     @property
     def ring(self) -> Mask:
         """What is dyed just outside of nuclei."""
-        first_um, last_um = RING_UM
-        ring = (self.distance_um > first_um) & (self.distance_um < last_um)
-        return ring & self.dyed
+        return _ring(self.dyed, self.distance_um)
 
-    @property
-    def red_discs(self) -> Mask:
-        """What is red and as large as a red cell."""
-        discs = opened(self.red, RED_CELL_UM)
-        return dilated(discs, RED_RIM_UM) & self.red
+    def stained(self, share: float) -> Mask:
+        """Return what has this share of the dye of cytoplasm, and edges of nuclei."""
+        return self.dyed & ((self.share > share) | (self.distance_um < EDGE_UM))
+
+    def part(self, window: Window) -> "Scene":
+        """Return what lies in `window`; lobes keep their numbers."""
+        return Scene(
+            self.density[window],
+            self.dyed[window],
+            self.owner[window],
+            self.distance_um[window],
+            self.share[window],
+            self.red[window],
+            self.red_discs[window],
+            self.lobes.part(window),
+            self.red_cells,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,70 +134,125 @@ class Reading:
     doubtful: Mask | None = None
 
 
-def survey(density: Floats, lobes: Components) -> Scene:
-    """Return what can be said of a frame with these `lobes` of nuclei."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """What a reading takes for the cell of a lobe, and how round that is."""
+
+    window: Window
+    mask: Mask
+    roundness: float
+
+
+def learn_look(density: Floats, nuclei: Mask) -> Look:
+    """Return what the glass and the red cells of a frame look like."""
+    noise = stain.glass_noise(density)
+    dyed = nuclei | stain.off_glass(density, noise, OFF_GLASS)
+    return Look(noise, learn_red_cells(density, dyed, nuclei))
+
+
+def survey(density: Floats, lobes: Components, look: Look) -> Scene:
+    """Return what can be said of a part of a frame with these `lobes` of nuclei."""
     nuclei = lobes.labels > 0
-    dyed = nuclei | (stain.distance_from_glass(density) > OFF_GLASS)
+    dyed = nuclei | stain.off_glass(density, look.noise, OFF_GLASS)
     owner, distance_um = nearest(lobes.labels)
-    red_cells = learn_red_cells(density, dyed, nuclei, distance_um)
     red = np.zeros_like(nuclei)
-    if red_cells:
-        red = looks_red(density, red_cells, nuclei)
+    discs = red
+    if look.red_cells:
+        red = looks_red(density, look.red_cells, nuclei)
+        discs = dilated(opened(red, RED_CELL_UM), RED_RIM_UM) & red
     dye = np.minimum(stain.total_dye(density), np.float32(FULL_DYE))
-    return Scene(density, dye, dyed, owner, distance_um, red, lobes, red_cells)
+    cytoplasm = _ring(dyed, distance_um) & ~red
+    share = dye / _usual_dye(dye, cytoplasm, owner, lobes)[owner]
+    return Scene(
+        density, dyed, owner, distance_um, share, red, discs, lobes, look.red_cells
+    )
 
 
 def find_bodies(scene: Scene) -> Mask:
     """Return where cells are, each with its nucleus; those that touch are not split."""
     bodies = scene.nuclei
-    waiting = [int(n) for n in np.flatnonzero(scene.lobes.areas_um2) if n]
-    roundest: dict[int, tuple[float, Window, Mask]] = {}
-    for reading in _readings(scene, waiting):
-        parts = components(_trimmed(reading.cells, scene))
-        for number in tuple(waiting):
-            body = _body_of(number, parts, scene.lobes)
-            roundness = _roundness(parts, body, reading)
-            window = parts.window(body)
-            mask = parts.labels[window] == body
-            if roundness > reading.round_from:
-                bodies[window] |= mask
-                waiting.remove(number)
-            elif roundness > roundest.get(number, (-1.0,))[0]:
-                roundest[number] = roundness, window, mask
-    for number in waiting:
-        _, window, mask = roundest[number]
-        bodies[window] |= mask
+    first = _bodies_in(scene, _whole_reading(scene), range(1, len(scene.lobes)))
+    unsettled = {}
+    for number, body in first.items():
+        if body.roundness > ROUND:
+            bodies[body.window] |= body.mask
+        else:
+            unsettled[number] = scene.lobes.window(number, MARGIN_UM)
+    for window, numbers in neighbourhoods(unsettled):
+        inside = bodies[window]
+        for body in _closer_bodies(scene.part(window), numbers):
+            inside[body.window] |= body.mask
     return bodies
 
 
-def _readings(scene: Scene, waiting: Sequence[int]) -> Iterator[Reading]:
-    """Yield readings of the frame; `waiting` are the lobes that still need one."""
-    usual = _usual_dye(scene)
-    edge = scene.distance_um < EDGE_UM
-    faint = scene.dyed & ((scene.dye > FAINT_SHARE * usual) | edge)
-    discs = scene.red_discs
-    coloured = _share_of_red(scene) < RED_RING
-    yield Reading(faint, ROUND, discs & coloured[scene.owner])
+def _closer_bodies(scene: Scene, waiting: list[int]) -> Iterator[Body]:
+    """Yield the bodies of lobes that are not round when all that is dyed is cell."""
+    roundest = _bodies_in(scene, _whole_reading(scene), waiting)
+    for reading in _closer_readings(scene, waiting):
+        for number, body in _bodies_in(scene, reading, tuple(waiting)).items():
+            if body.roundness > roundest[number].roundness:
+                roundest[number] = body
+            if body.roundness > reading.round_from:
+                waiting.remove(number)
+                yield body
+    for number in waiting:
+        yield roundest[number]
+
+
+def _bodies_in(scene: Scene, reading: Reading, lobes: Iterable[int]) -> dict[int, Body]:
+    """Return the body of each of some lobes in a reading."""
+    parts = components(_trimmed(reading.cells, scene))
+    bodies: dict[int, Body] = {}
+    of_part: dict[int, Body] = {}
+    for lobe in lobes:
+        part = _part_of(lobe, parts, scene.lobes)
+        if part not in of_part:
+            window = parts.window(part)
+            mask = parts.labels[window] == part
+            roundness = _roundness(mask, parts.areas_um2[part], window, reading)
+            of_part[part] = Body(window, mask, roundness)
+        bodies[lobe] = of_part[part]
+    return bodies
+
+
+def _whole_reading(scene: Scene) -> Reading:
+    """Return the reading that takes for cell all that is dyed.
+
+    Red cells are doubtful where they can be told by their colour.
+    """
+    told = _share_of_red(scene) < RED_RING
+    doubtful = scene.red_discs & told[scene.owner]
+    return Reading(scene.stained(FAINT_SHARE), ROUND, doubtful)
+
+
+def _closer_readings(scene: Scene, waiting: Sequence[int]) -> Iterator[Reading]:
+    """Yield other readings; `waiting` are the lobes that still need one."""
+    faint, discs = scene.stained(FAINT_SHARE), scene.red_discs
     if scene.red_cells and waiting:
         red = _red_beside(scene, scene.red_cells, discs, waiting)
         yield Reading(faint & ~red & ~discs, FAIRLY_ROUND)
     if waiting:
-        strong = scene.dyed & ((scene.dye > STRONG_SHARE * usual) | edge)
-        yield Reading(strong & ~discs, ROUND)
+        yield Reading(scene.stained(STRONG_SHARE) & ~discs, ROUND)
     if scene.red_cells and waiting:
         yield Reading(faint & ~discs, FAIRLY_ROUND)
 
 
-def _usual_dye(scene: Scene) -> Floats:
-    """Return the dye of the cytoplasm of the nearest lobe, (H, W), in decades."""
-    usual = np.full(len(scene.lobes), USUAL_DYE, np.float32)
-    cytoplasm = scene.ring & ~scene.red
-    for number in range(1, len(scene.lobes)):
-        window = scene.lobes.window(number, RING_UM[1])
-        own = cytoplasm[window] & (scene.owner[window] == number)
+def _usual_dye(
+    dye: Floats, cytoplasm: Mask, owner: Labels, lobes: Components
+) -> Floats:
+    """Return the dye of the cytoplasm of each lobe, in decades."""
+    usual = np.full(len(lobes), USUAL_DYE, np.float32)
+    for number in range(1, len(lobes)):
+        window = lobes.window(number, RING_UM[1])
+        own = cytoplasm[window] & (owner[window] == number)
         if np.count_nonzero(own) >= LEAST_RING_PX:
-            usual[number] = np.median(scene.dye[window][own])
-    return usual[scene.owner]
+            usual[number] = np.median(dye[window][own])
+    return usual
+
+
+def _ring(dyed: Mask, distance_um: Floats) -> Mask:
+    first_um, last_um = RING_UM
+    return dyed & (distance_um > first_um) & (distance_um < last_um)
 
 
 def _share_of_red(scene: Scene) -> Floats:
@@ -209,22 +292,21 @@ def _trimmed(cells: Mask, scene: Scene) -> Mask:
 
 def without_necks(cells: Mask, nuclei: Mask) -> Mask:
     """Return what of `cells` is near to wide parts of them or to `nuclei`."""
-    return cells & dilated(opened(cells, NECK_UM) | nuclei, NECK_REST_UM)
+    wide = dilated(eroded(cells, NECK_UM), NECK_UM + NECK_REST_UM)
+    return cells & (wide | dilated(nuclei, NECK_REST_UM))
 
 
-def _body_of(lobe: int, parts: Components, lobes: Components) -> int:
-    """Return the number of the part of which a lobe is a part."""
+def _part_of(lobe: int, parts: Components, lobes: Components) -> int:
+    """Return the number of the part in which a lobe is."""
     window = lobes.window(lobe)
     inside = lobes.labels[window] == lobe
     return int(parts.labels[window][inside][0])
 
 
-def _roundness(parts: Components, body: int, reading: Reading) -> float:
+def _roundness(mask: Mask, area_um2: float, window: Window, reading: Reading) -> float:
     """Return the solidity of a body, 0 where it cannot be one cell or hides others."""
-    if parts.areas_um2[body] > LARGEST_UM2:
+    if area_um2 > LARGEST_UM2:
         return 0.0
-    window = parts.window(body)
-    mask = parts.labels[window] == body
     if reading.doubtful is not None:
         hidden = np.count_nonzero(reading.doubtful[window] & mask)
         if hidden * PIXEL_UM2 > HIDDEN_RED_UM2:

@@ -74,13 +74,18 @@ def sharpened(density: Floats, cell: Mask, nucleus: Mask) -> Mask:
 
 def _between_medians(values: Floats) -> float | None:
     """Return the threshold half way between the medians of what it separates."""
-    low, high = (float(value) for value in np.percentile(values, (1, 99)))
+    levels = np.sort(values)
+    low, high = (
+        float(levels[len(levels) // 100]),
+        float(levels[-1 - len(levels) // 100]),
+    )
     if high - low < LEAST_CONTRAST:
         return None
     threshold = stain.two_class_threshold(values, low, high)
     for _ in range(6):
-        below, above = values[values <= threshold], values[values > threshold]
-        if not len(below) or not len(above):
+        below = int(np.searchsorted(levels, threshold, side="right"))
+        if below in (0, len(levels)):
             return None
-        threshold = float(np.median(below) + np.median(above)) / 2
+        middles = levels[below // 2], levels[(below + len(levels)) // 2]
+        threshold = float(sum(middles)) / 2
     return threshold

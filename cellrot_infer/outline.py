@@ -10,12 +10,14 @@ from cellrot_infer.cytoplasm import FULL_DYE, LEAST_RING_PX, Scene, without_neck
 from cellrot_infer.regions import (
     WORKING_PIXEL_UM,
     Window,
+    bounds,
     closed,
     components,
     depth_um,
     eroded,
     filled,
     opened,
+    within,
 )
 from cellrot_infer.types import Floats, Mask, Polygon
 
@@ -49,7 +51,8 @@ def draw_cell(
     """
     hull = _hull(nucleus) & ~scene.red[window]
     cell = (body | hull) & own | nucleus
-    window, crop = _cropped(window, cell)
+    crop = bounds(cell, MARGIN_UM)
+    window = within(window, crop)
     cell, own, nucleus = cell[crop], own[crop], nucleus[crop]
 
     cell = _around(opened(cell, THREAD_UM), nucleus)
@@ -58,18 +61,6 @@ def draw_cell(
     density = scene.density[window]
     cell = _to_the_edge(cell, nucleus, stain.total_dye(density))
     return Drawn(window, cell, cell & nucleus)
-
-
-def _cropped(window: Window, mask: Mask) -> tuple[Window, Window]:
-    """Return the part of `window` around `mask`, in the frame and in the window."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    margin = round(MARGIN_UM / WORKING_PIXEL_UM)
-    top, left = max(y - margin, 0), max(x - margin, 0)
-    bottom = min(y + height + margin, mask.shape[0])
-    right = min(x + width + margin, mask.shape[1])
-    row, column = window[0].start, window[1].start
-    inside = slice(row + top, row + bottom), slice(column + left, column + right)
-    return inside, (slice(top, bottom), slice(left, right))
 
 
 def _to_the_edge(cell: Mask, nucleus: Mask, dye: Floats) -> Mask:
@@ -129,7 +120,7 @@ def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Polygo
         soft, to_mask, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE
     )
     contours, _ = cv2.findContours(
-        (fine > 0.5).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        (fine > 0.5).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     outlines = (contour[:, 0] + first.astype(int) for contour in contours)
     return [tuple(map(tuple, o.tolist())) for o in outlines if len(o) > 2]

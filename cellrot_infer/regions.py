@@ -4,6 +4,7 @@ Small discs are kernels; large ones come from distance transforms, whose cost do
 grow with the radius. What lies outside of the frame counts as more of the same.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ KERNELS_TO_UM = 0.6
 
 Labels = NDArray[np.int32]  # (H, W), 0 where nothing is
 Window = tuple[slice, slice]
+EVERYWHERE: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,19 @@ class Components:
         rows = slice(max(y - margin, 0), y + height + margin)
         return rows, slice(max(x - margin, 0), x + width + margin)
 
+    def mask(self, numbers: Sequence[int], window: Window = EVERYWHERE) -> Mask:
+        """Return where the components of these `numbers` are in `window`."""
+        chosen = np.zeros(len(self), bool)
+        chosen[list(numbers)] = True
+        inside: Mask = chosen[self.labels[window]]
+        return inside
+
+    def part(self, window: Window) -> "Components":
+        """Return what lies in `window`, numbered as before."""
+        rows, columns = window
+        shift = np.array([columns.start, rows.start, 0, 0], np.int32)
+        return Components(self.labels[window], self.boxes - shift, self.areas_um2)
+
 
 def components(mask: Mask) -> Components:
     """Return the 8-connected parts of `mask`."""
@@ -47,6 +62,51 @@ def components(mask: Mask) -> Components:
         np.asarray(stats[:, :4], np.int32),
         np.asarray(stats[:, cv2.CC_STAT_AREA] * PIXEL_UM2, np.float64),
     )
+
+
+def bounds(mask: Mask, margin_um: float = 0.0) -> Window:
+    """Return the part of the field in which `mask` is, with a margin."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    margin = round(margin_um / WORKING_PIXEL_UM)
+    rows = slice(max(y - margin, 0), y + height + margin)
+    return rows, slice(max(x - margin, 0), x + width + margin)
+
+
+def within(outer: Window, inner: Window) -> Window:
+    """Return where a window of a window is in the field."""
+    rows, columns = (
+        slice(whole.start + part.start, min(whole.start + part.stop, whole.stop))
+        for whole, part in zip(outer, inner, strict=True)
+    )
+    return rows, columns
+
+
+def neighbourhoods(windows: Mapping[int, Window]) -> list[tuple[Window, list[int]]]:
+    """Return windows that do not overlap, each around those whose numbers follow."""
+    apart: list[tuple[Window, list[int]]] = []
+    for number, window in windows.items():
+        numbers = [number]
+        while near := [one for one in apart if _overlap(one[0], window)]:
+            for other, others in near:
+                window = _around(window, other)
+                numbers += others
+            apart = [one for one in apart if one not in near]
+        apart.append((window, numbers))
+    return apart
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    return all(
+        a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)
+    )
+
+
+def _around(one: Window, other: Window) -> Window:
+    rows, columns = (
+        slice(min(a.start, b.start), max(a.stop, b.stop))
+        for a, b in zip(one, other, strict=True)
+    )
+    return rows, columns
 
 
 def depth_um(mask: Mask) -> Floats:

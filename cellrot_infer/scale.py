@@ -34,7 +34,7 @@ ROUGHEST = 0.1  # standard deviation of the radius
 DIAMETERS_PX = np.geomspace(4, 800, 400)
 AGREEMENT = 0.15  # relative width within which diameters support each other
 NEAR = 0.3
-FEWEST_CIRCLES = 0.5
+FEWEST_CIRCLES = 0.2
 SCATTER = 0.12  # of the diameters of red cells in one frame, at least
 
 Points = NDArray[np.float64]  # (N, 2): x, y

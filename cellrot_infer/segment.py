@@ -5,13 +5,21 @@ laboratory; what is measured anew in each frame is its light, its noise, its sta
 its red cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from cellrot_infer import stain
-from cellrot_infer.cytoplasm import REACH_UM, Scene, find_bodies, survey
+from cellrot_infer.cytoplasm import (
+    MARGIN_UM,
+    Look,
+    Scene,
+    find_bodies,
+    learn_look,
+    survey,
+)
 from cellrot_infer.lobes import Nucleus, join_lobes
 from cellrot_infer.nuclei import find_lobes, sharpened
 from cellrot_infer.outline import Drawn, draw_cell, polygons
@@ -21,14 +29,16 @@ from cellrot_infer.regions import (
     Components,
     Labels,
     Window,
+    bounds,
     components,
     nearest,
+    neighbourhoods,
     solidity,
+    within,
 )
 from cellrot_infer.types import Box, Cell, Floats, Frame, Mask, Polygon
 
 SMOOTHING_UM = 0.15
-MARGIN_UM = REACH_UM + 2.0
 SMALLEST_NUCLEUS_UM2 = 11.0
 SMALLEST_CUT_NUCLEUS_UM2 = 3.5  # where the border of the frame cuts it
 LARGEST_FOLD_UM2 = 25.0  # a nucleus of the colour of red cells is larger
@@ -45,18 +55,13 @@ def segment(frame: Frame) -> list[Cell]:
     lobes = find_lobes(density)
     if len(lobes) < 2:
         return []
-    scene = survey(density, lobes)
-    bodies = find_bodies(scene)
-    lobes = _sharpened(scene, bodies)
-    nuclei = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, lobes, scene)]
-    labels = _numbered(nuclei, lobes)
-    territory, _ = nearest(labels)
-    cells = []
-    for number, nucleus in enumerate(nuclei, start=1):
-        window = _window(nucleus, lobes)
-        own, mask = territory[window] == number, labels[window] == number
-        drawn = draw_cell(scene, bodies[window], own, mask, window)
-        cells.append(_cell(drawn, frame, density.shape))
+    look = learn_look(density, lobes.labels > 0)
+    around = {n: lobes.window(n, MARGIN_UM) for n in range(1, len(lobes))}
+    cells = [
+        _cell(drawn, frame, density.shape)
+        for window, numbers in neighbourhoods(around)
+        for drawn in _draw_cells(density, window, lobes.mask(numbers, window), look)
+    ]
     return sorted(cells, key=lambda cell: (cell.box.y_px, cell.box.x_px))
 
 
@@ -65,6 +70,23 @@ def frame_density(frame: Frame) -> Floats:
     small = stain.shrink(frame.pixels, frame.pixel_size_um / WORKING_PIXEL_UM)
     density = stain.optical_density(small, stain.find_glass(small))
     return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
+
+
+def _draw_cells(
+    density: Floats, window: Window, nuclei: Mask, look: Look
+) -> Iterator[Drawn]:
+    """Yield the cells of these `nuclei` in one window; far from all others."""
+    scene = survey(np.ascontiguousarray(density[window]), components(nuclei), look)
+    bodies = find_bodies(scene)
+    lobes = _sharpened(scene, bodies)
+    whole = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, lobes, scene)]
+    labels = _numbered(whole, lobes)
+    territory, _ = nearest(labels)
+    for number, nucleus in enumerate(whole, start=1):
+        part = _window(nucleus, lobes)
+        own, mask = territory[part] == number, labels[part] == number
+        drawn = draw_cell(scene, bodies[part], own, mask, part)
+        yield replace(drawn, window=within(window, drawn.window))
 
 
 def _sharpened(scene: Scene, bodies: Mask) -> Components:
@@ -77,6 +99,8 @@ def _sharpened(scene: Scene, bodies: Mask) -> Components:
     for number in range(1, len(lobes)):
         window = lobes.window(number, MARGIN_UM)
         own = bodies[window] & (scene.owner[window] == number)
+        window = within(window, bounds(own, SMOOTHING_UM * 4))
+        own = bodies[window] & (scene.owner[window] == number)
         lobe = lobes.labels[window] == number
         sharp[window] |= sharpened(scene.density[window], own, lobe)
     return components(sharp)
@@ -84,7 +108,7 @@ def _sharpened(scene: Scene, bodies: Mask) -> Components:
 
 def _is_nucleus(nucleus: Nucleus, lobes: Components, scene: Scene) -> bool:
     """Tell nuclei from platelets, precipitate and folded red cells."""
-    height, width = scene.dye.shape
+    height, width = scene.dyed.shape
     boxes = lobes.boxes[list(nucleus.pieces)]
     ends = boxes[:, :2] + boxes[:, 2:]
     cut = boxes[:, :2].min() <= 0 or (ends >= (width, height)).any()

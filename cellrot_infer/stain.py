@@ -96,24 +96,28 @@ def total_dye(density: Floats) -> Floats:
     return np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
 
 
-def distance_from_glass(density: Floats) -> Floats:
-    """Return how many standard deviations of the glass a pixel is off it, (H, W).
+def glass_noise(density: Floats) -> tuple[Moments, Moments]:
+    """Return mean (3,) and covariance (3, 3) of the density of a frame's glass."""
+    sample = thinned(density)
+    near = sample[(np.abs(sample) < FAINT).all(axis=2)]
+    if len(near) < FEWEST_GLASS_PX:
+        return np.zeros(3), np.eye(3) * 0.01**2
+    off = np.abs(near - np.median(near, axis=0))
+    typical = (off < 3.7 * np.median(off, axis=0) + 0.0025).all(axis=1)
+    covariance = 1.3 * np.cov(near[typical].T) + np.eye(3) * CAMERA_NOISE**2
+    return near[typical].mean(axis=0), covariance
+
+
+def off_glass(
+    density: Floats, noise: tuple[Moments, Moments], deviations: float
+) -> Mask:
+    """Return what is more than so many standard deviations of the glass off it.
 
     The glass of the frame itself says how noisy it is in each colour (Mahalanobis).
     What is brighter than glass counts as glass.
     """
-    sample = thinned(density)
-    near = sample[(np.abs(sample) < FAINT).all(axis=2)]
-    if len(near) < FEWEST_GLASS_PX:
-        mean, covariance = np.zeros(3), np.eye(3) * 0.01**2
-    else:
-        off = np.abs(near - np.median(near, axis=0))
-        typical = (off < 3.7 * np.median(off, axis=0) + 0.0025).all(axis=1)
-        mean = near[typical].mean(axis=0)
-        covariance = 1.3 * np.cov(near[typical].T) + np.eye(3) * CAMERA_NOISE**2
-    distance = np.sqrt(squared_distance(density, mean, covariance))
-    distance[total_dye(density) < 0] = 0
-    return distance
+    off: Mask = squared_distance(density, *noise) > deviations**2
+    return off & (total_dye(density) >= 0)
 
 
 def squared_distance(density: Floats, mean: Moments, covariance: Moments) -> Floats:
