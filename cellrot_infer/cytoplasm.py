@@ -18,6 +18,7 @@ from cellrot_infer.redcells import (
     learn_red_cells,
     looks_red,
     looks_red_beside,
+    red_surprise,
     whole_red_cells,
 )
 from cellrot_infer.regions import (
@@ -33,6 +34,7 @@ from cellrot_infer.regions import (
     neighbourhoods,
     opened,
     solidity,
+    within,
 )
 from cellrot_infer.stain import Moments
 from cellrot_infer.types import Floats, Mask
@@ -162,7 +164,8 @@ def survey(density: Floats, lobes: Components, look: Look) -> Scene:
         discs = dilated(opened(red, RED_CELL_UM), RED_RIM_UM) & red
     dye = np.minimum(stain.total_dye(density), np.float32(FULL_DYE))
     cytoplasm = _ring(dyed, distance_um) & ~red
-    share = dye / _usual_dye(dye, cytoplasm, owner, lobes)[owner]
+    usual = _usual_dye(dye, cytoplasm, owner, lobes)
+    share = np.asarray(dye / usual[owner], np.float32)
     return Scene(
         density, dyed, owner, distance_um, share, red, discs, lobes, look.red_cells
     )
@@ -179,24 +182,30 @@ def find_bodies(scene: Scene) -> Mask:
         else:
             unsettled[number] = scene.lobes.window(number, MARGIN_UM)
     for window, numbers in neighbourhoods(unsettled):
-        inside = bodies[window]
-        for body in _closer_bodies(scene.part(window), numbers):
-            inside[body.window] |= body.mask
+        closer = _closer_bodies(scene.part(window), numbers)
+        for number, body in closer.items():
+            if body.roundness > first[number].roundness:
+                place = within(window, body.window)
+            else:
+                place, body = first[number].window, first[number]
+            bodies[place] |= body.mask
     return bodies
 
 
-def _closer_bodies(scene: Scene, waiting: list[int]) -> Iterator[Body]:
-    """Yield the bodies of lobes that are not round when all that is dyed is cell."""
-    roundest = _bodies_in(scene, _whole_reading(scene), waiting)
+def _closer_bodies(scene: Scene, lobes: Sequence[int]) -> dict[int, Body]:
+    """Return the bodies of lobes that are not round when all that is dyed is cell.
+
+    The first that is round enough for its reading, else the roundest.
+    """
+    waiting, roundest = list(lobes), dict[int, Body]()
     for reading in _closer_readings(scene, waiting):
         for number, body in _bodies_in(scene, reading, tuple(waiting)).items():
-            if body.roundness > roundest[number].roundness:
+            if number not in roundest or body.roundness > roundest[number].roundness:
                 roundest[number] = body
             if body.roundness > reading.round_from:
+                roundest[number] = body
                 waiting.remove(number)
-                yield body
-    for number in waiting:
-        yield roundest[number]
+    return roundest
 
 
 def _bodies_in(scene: Scene, reading: Reading, lobes: Iterable[int]) -> dict[int, Body]:
@@ -241,7 +250,7 @@ def _usual_dye(
     dye: Floats, cytoplasm: Mask, owner: Labels, lobes: Components
 ) -> Floats:
     """Return the dye of the cytoplasm of each lobe, in decades."""
-    usual = np.full(len(lobes), USUAL_DYE, np.float32)
+    usual: Floats = np.full(len(lobes), USUAL_DYE, np.float32)
     for number in range(1, len(lobes)):
         window = lobes.window(number, RING_UM[1])
         own = cytoplasm[window] & (owner[window] == number)
@@ -269,6 +278,7 @@ def _red_beside(
 ) -> Mask:
     """Return what is red, judged for each lobe by the colour of its own cytoplasm."""
     red, all_rings = scene.red.copy(), scene.ring
+    surprise = red_surprise(scene.density, red_cells)
     for number in waiting:
         window = scene.lobes.window(number, REACH_UM)
         own = scene.owner[window] == number
@@ -276,7 +286,7 @@ def _red_beside(
         cytoplasm = ring & ~scene.red[window]
         if np.count_nonzero(cytoplasm) < RED_RING * np.count_nonzero(ring):
             cytoplasm = ring & ~discs[window]
-        judged = looks_red_beside(scene.density[window], red_cells, cytoplasm)
+        judged = looks_red_beside(scene.density[window], surprise[window], cytoplasm)
         if judged is not None:
             red[window] = np.where(own, judged, red[window])
     return whole_red_cells(red, scene.nuclei)

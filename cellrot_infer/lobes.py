@@ -111,11 +111,14 @@ def _pairs_of(
 ) -> Iterator[tuple[float, int, int]]:
     """Yield gap, other and `key` for each other nucleus of the same cell."""
     one = alive[key]
-    for other, nucleus in alive.items():
-        if other != key and _within_reach(one, nucleus):
-            gap_um = _gap_um(one.outline, nucleus.outline)
-            if any(_allows(rule, one, nucleus, gap_um, cells) for rule in RULES):
-                yield gap_um, other, key
+    others = [other for other in alive if other != key]
+    corners = np.array([alive[other].corners for other in others]).reshape(-1, 4)
+    for at in np.flatnonzero(_within_reach(one, corners)):
+        other = others[at]
+        nucleus = alive[other]
+        gap_um = _gap_um(one.outline, nucleus.outline)
+        if any(_allows(rule, one, nucleus, gap_um, cells) for rule in RULES):
+            yield gap_um, other, key
 
 
 def _allows(
@@ -152,12 +155,14 @@ def _single(number: int, pieces: Components, cells: Components) -> Nucleus:
     )
 
 
-def _within_reach(one: Nucleus, other: Nucleus) -> bool:
-    reach = WIDEST_GAP_UM / WORKING_PIXEL_UM
-    (left, top, right, bottom), (x, y, x_end, y_end) = one.corners, other.corners
-    across = max(left - x_end, x - right)
-    down = max(top - y_end, y - bottom)
-    return max(across, down) <= reach
+def _within_reach(one: Nucleus, corners: NDArray[np.float64]) -> Mask:
+    """Return which of the boxes with these corners (N, 4) are near to a nucleus."""
+    left, top, right, bottom = one.corners
+    x, y, x_end, y_end = corners.T
+    across = np.maximum(left - x_end, x - right)
+    down = np.maximum(top - y_end, y - bottom)
+    near: Mask = np.maximum(across, down) <= WIDEST_GAP_UM / WORKING_PIXEL_UM
+    return near
 
 
 def _gap_um(one: Points, other: Points) -> float:

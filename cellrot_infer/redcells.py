@@ -61,9 +61,9 @@ def learn_red_cells(density: Floats, dyed: Mask, nuclei: Mask) -> RedCells | Non
 
     Every other row and column tells enough.
     """
-    density, dyed, nuclei = (
-        np.ascontiguousarray(field[::STEP, ::STEP]) for field in (density, dyed, nuclei)
-    )
+    density = np.ascontiguousarray(density[::STEP, ::STEP])
+    dyed = np.ascontiguousarray(dyed[::STEP, ::STEP])
+    nuclei = np.ascontiguousarray(nuclei[::STEP, ::STEP])
     parts = components(dyed)
     nucleated = np.zeros(len(parts), bool)
     nucleated[parts.labels[nuclei]] = True
@@ -98,13 +98,12 @@ def looks_red(density: Floats, red_cells: RedCells, nuclei: Mask) -> Mask:
     return whole_red_cells(red, nuclei)
 
 
-def looks_red_beside(
-    density: Floats, red_cells: RedCells, cytoplasm: Mask
-) -> Mask | None:
+def looks_red_beside(density: Floats, surprise: Floats, cytoplasm: Mask) -> Mask | None:
     """Return where red cells are likelier than the cell of which `cytoplasm` is a part.
 
-    Both are taken as normal distributions of density; a few pixels around the nucleus
-    tell that of the cell. None where these are too few.
+    `surprise` is that of `red_surprise`. Both are taken as normal distributions of
+    density; a few pixels around the nucleus tell that of the cell. None where these are
+    too few.
     """
     sample = density[cytoplasm]
     if len(sample) < LEAST_SAMPLE_PX:
@@ -113,11 +112,19 @@ def looks_red_beside(
     sample = sample[off <= np.percentile(off, TYPICAL_SHARE)]
     covariance = 1.5 * np.cov(sample.T) + np.eye(3) * CAMERA_NOISE**2
     own = _surprise(density, sample.mean(axis=0), covariance)
-    red = _surprise(density, red_cells.mean, red_cells.covariance)
-    ratio = np.clip(own - red, -10, 10).astype(np.float32)
-    likelier = stain.blurred(ratio, LIKELIHOOD_BLUR_UM / WORKING_PIXEL_UM) > 0
-    enough: Mask = dye_along(density, red_cells) > PALEST * red_cells.amount
-    return likelier & enough
+    ratio = np.clip(own - surprise, -10, 10)
+    likelier: Mask = stain.blurred(ratio, LIKELIHOOD_BLUR_UM / WORKING_PIXEL_UM) > 0
+    return likelier
+
+
+def red_surprise(density: Floats, red_cells: RedCells) -> Floats:
+    """Return how unlike red cells each pixel is: minus twice the log likelihood.
+
+    Infinite where there is too little dye for a red cell.
+    """
+    surprise = _surprise(density, red_cells.mean, red_cells.covariance)
+    surprise[dye_along(density, red_cells) <= PALEST * red_cells.amount] = np.inf
+    return surprise
 
 
 def whole_red_cells(red: Mask, nuclei: Mask) -> Mask:
