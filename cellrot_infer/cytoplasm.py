@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellrot_infer import stain
+from cellrot_infer.nuclei import find_lobes, nuclear_threshold
 from cellrot_infer.redcells import (
     RedCells,
     learn_red_cells,
@@ -57,13 +58,26 @@ LEAST_RING_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What a field tells of its own stain, so that parts of it are judged alike.
+
+    The `noise` of its glass, the nuclear stain from which on nuclei are seen, and the
+    look of its red cells, None where there are none.
+    """
+
+    noise: stain.Noise
+    nuclear_threshold: float
+    red_cells: RedCells | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """What is known of a frame before its cells are told apart.
 
     All are (H, W): the `density` (of three colours), the total `dye`, cut off where it
     is nuclear, what is `dyed` at all, the number of the nearest lobe, `owner`, the way
-    to it, `distance_um`, and what looks `red`. `lobes` are the pieces of nucleus and
-    `red_cells` None where none are seen.
+    to it, `distance_um`, and what looks `red`. `lobes` are the pieces of nucleus,
+    `noise` is that of the glass, and `red_cells` are None where none are seen.
     """
 
     density: Floats
@@ -73,6 +87,7 @@ class Scene:
     distance_um: Floats
     red: Mask
     lobes: Components
+    noise: stain.Noise
     red_cells: RedCells | None
 
     @property
@@ -106,17 +121,34 @@ class Reading:
     doubtful: Mask | None = None
 
 
-def survey(density: Floats, lobes: Components) -> Scene:
-    """Return what can be said of a frame with these `lobes` of nuclei."""
+def calibrate(density: Floats) -> Calibration:
+    """Return what a field of this optical density, (H, W, 3), tells of its stain."""
+    score = stain.nuclear_stain(density)
+    threshold = nuclear_threshold(score)
+    scene = survey(density, find_lobes(score, threshold))
+    return Calibration(scene.noise, threshold, scene.red_cells)
+
+
+def survey(
+    density: Floats, lobes: Components, known: Calibration | None = None
+) -> Scene:
+    """Return what can be said of a frame with these `lobes` of nuclei.
+
+    What is not `known` of its stain is learnt from the frame.
+    """
     nuclei = lobes.labels > 0
-    dyed = nuclei | (stain.distance_from_glass(density) > OFF_GLASS)
+    noise = known.noise if known else stain.glass_noise(density)
+    dyed = nuclei | (stain.distance_from_glass(density, noise) > OFF_GLASS)
     owner, distance_um = nearest(lobes.labels)
-    red_cells = learn_red_cells(density, dyed, nuclei, distance_um)
+    if known:
+        red_cells = known.red_cells
+    else:
+        red_cells = learn_red_cells(density, dyed, nuclei, distance_um)
     red = np.zeros_like(nuclei)
     if red_cells:
         red = looks_red(density, red_cells, nuclei)
     dye = np.minimum(stain.total_dye(density), np.float32(FULL_DYE))
-    return Scene(density, dye, dyed, owner, distance_um, red, lobes, red_cells)
+    return Scene(density, dye, dyed, owner, distance_um, red, lobes, noise, red_cells)
 
 
 def find_bodies(scene: Scene) -> Mask:
