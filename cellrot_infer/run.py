@@ -13,6 +13,7 @@ from cellrot_infer.outputs import (
     write_frame,
     write_slide,
 )
+from cellrot_infer.overlap import alongside
 from cellrot_infer.pipeline import (
     FrameResult,
     analyze_frames,
@@ -83,15 +84,26 @@ class Run:
             fallback_um=self.classifier.card.pixel_size_um,
         )
         results = analyze_frames(frames, self.classifier)
-        for base, result in zip(self._frame_bases(slide), results, strict=True):
+        bases = iter(self._frame_bases(slide))
+
+        def write(result: FrameResult | Failure) -> None:
+            base = next(bases)
             if isinstance(result, FrameResult):
-                if needs_pictures(self.request.kinds):
-                    pictures.add(result)
-                if needs_frames(self.request.kinds):
-                    report = self._report([result], slide)
-                    files += write_frame(report, result, self.request.kinds, base)
+                files.extend(self._write(result, slide, pictures, base))
+
+        for result in alongside(results, write):
             self.on_frame()
             yield result
+
+    def _write(
+        self, result: FrameResult, slide: Slide, pictures: Pictures, base: Path
+    ) -> Iterator[Path]:
+        """Write the files of one frame and keep its pictures for those of the slide."""
+        kinds = self.request.kinds
+        if needs_pictures(kinds):
+            pictures.add(result)
+        if needs_frames(kinds):
+            yield from write_frame(self._report([result], slide), result, kinds, base)
 
     def _frame_bases(self, slide: Slide) -> list[Path]:
         base = self.request.folder / slide.stem
