@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cellrot_infer import cli, pipeline
+from cellrot_infer import cli, journal, pipeline
 from cellrot_infer.terminal import bar, differential_table, frame_notes
 from cellrot_infer.types import FrameRecord, PixelSize
 from tests.conftest import write_model
@@ -68,7 +68,8 @@ def count(command: Command, tmp_path: Path, tiny_model: Path) -> Command:
 
 def written(tmp_path: Path) -> set[str]:
     folder = tmp_path / "out"
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return names - {journal.NAME}
 
 
 def copied(path: Path, source: Path = FRAME) -> Path:
