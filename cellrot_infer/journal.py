@@ -24,14 +24,14 @@ from cellrot_infer.writers.json import dataclass_fields
 NAME = "cellrot.journal"
 APPLICATION_ID, FORMAT = 0x63656C72, 1  # "celr"
 _TABLES = """
-CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS slides (
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE slides (
     slide INTEGER PRIMARY KEY, stem TEXT NOT NULL, images TEXT NOT NULL,
     scales TEXT, lines TEXT);
-CREATE TABLE IF NOT EXISTS frames (
+CREATE TABLE frames (
     slide INTEGER, image INTEGER, size INTEGER, modified_ns INTEGER,
     sha256 TEXT, result BLOB, PRIMARY KEY (slide, image));
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE pictures (
     slide INTEGER, image INTEGER, number INTEGER, picture BLOB,
     PRIMARY KEY (slide, image, number));
 """
@@ -222,12 +222,11 @@ class Journal:
         return int(count)
 
     def _prepare(self) -> None:
+        """Take the lock and see that the file is a journal, empty if it is new."""
         database = self._database
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")  # until it is closed
         database.execute("PRAGMA auto_vacuum = FULL")  # what is dropped makes room
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut
-        database.execute("BEGIN IMMEDIATE")  # takes the lock, which stays
+        database.execute("BEGIN EXCLUSIVE")
         ((marked,),) = database.execute("PRAGMA application_id")
         ((version,),) = database.execute("PRAGMA user_version")
         ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
@@ -242,6 +241,8 @@ class Journal:
                 "name another folder with --out"
             )
         database.execute("COMMIT")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -35,5 +35,5 @@ def completed(
 def _done(running: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
     """Take what is done out of `running`; waits a little where nothing is."""
     done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
-    for future in done:
+    for future in [each for each in running if each in done]:  # as they were begun
         yield running.pop(future), future.result()

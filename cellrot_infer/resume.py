@@ -75,8 +75,8 @@ def _check_identity(journal: Journal, now: dict[str, str]) -> None:
     for key in now | began:
         if now.get(key) != began.get(key):
             raise OutputError(
-                f"{journal.path}: its run had {key} {began.get(key, 'none')!s:.20}, "
-                f"now it is {now.get(key, 'none')!s:.20}; {EITHER}"
+                f"{journal.path}: its run had {key} {began.get(key, 'none'):.40}, "
+                f"now it is {now.get(key, 'none'):.40}; {EITHER}"
             )
 
 
