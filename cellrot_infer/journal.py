@@ -86,9 +86,14 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Give the journal free for another run."""
-        with self._told():
-            self._database.close()
+        """Give the journal free for another run; remove it where nothing was done."""
+        try:
+            empty = not self.images_done() and not self.finished()
+        finally:
+            with self._told():
+                self._database.close()
+        if empty:
+            self.path.unlink(missing_ok=True)
 
     def plan(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return stem and image names of each slide, nothing before a run began."""

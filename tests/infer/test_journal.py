@@ -54,6 +54,12 @@ def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
+def test_a_journal_without_an_entry_leaves_no_file(tmp_path: Path) -> None:
+    begun(tmp_path).close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_in_the_reports_makes_room(tmp_path: Path) -> None:
     sizes = []
     for complete in (False, True):
