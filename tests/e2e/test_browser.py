@@ -271,9 +271,9 @@ def test_saved_corrections_are_training_labels(
     joined = with_corrections(
         SAMPLES, labels, FIELD.parent, tmp_path / "runs", patch_pixel_um=0.1
     )
-    (record,) = load_patch_set(joined.folder).records[-1:]
-    assert (record.label, record.split) == ("lymphocyte", "train")
-    written = read_image(record.file.read_bytes(), "")
+    patch = load_patch_set(joined.folder).records[-1]
+    assert (patch.label, patch.split) == ("lymphocyte", "train")
+    written = read_image(patch.file.read_bytes(), "")
     np.testing.assert_array_equal(written, cut_patches(frame, [cell], 0.1)[0])
 
 
