@@ -127,6 +127,31 @@ def test_a_folder_is_one_slide_with_a_file_a_frame(
     }
 
 
+def test_reports_lie_as_the_inputs_do(count: Command, tmp_path: Path) -> None:
+    for name in ("0815/a.jpg", "ward 3/0815/a.jpg"):
+        copied(tmp_path / "in" / name)
+
+    outcome = count(tmp_path / "in", "--recursive", "--report", "csv,geojson")
+
+    assert outcome.status == 0
+    out = tmp_path / "out"
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*.*son")}
+    assert files == {"0815.a.geojson", "ward 3/0815.a.geojson"}
+    assert (out / "ward 3" / "0815.cells.csv").exists()
+
+
+def test_a_list_and_a_pattern_are_inputs(count: Command, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        copied(tmp_path / "in" / name)
+    listed = holding(tmp_path / "list.txt", f"{tmp_path / 'in' / 'c.jpg'}\n".encode())
+
+    outcome = count(tmp_path / "in" / "[ab].jpg", "--list", listed)
+
+    assert outcome.status == 0
+    names = {row.split(",")[0] for row in outcome.out.splitlines()[1:]}
+    assert names == {"a.jpg", "b.jpg", "c.jpg"}
+
+
 def test_letters_and_spaces_in_a_path_work(count: Command, tmp_path: Path) -> None:
     path = copied(tmp_path / "Größe" / "Präparat ä.jpg")
 
