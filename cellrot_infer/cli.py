@@ -194,6 +194,8 @@ def _count(
     resume: bool | None,
 ) -> int:
     """Count what is left of a run and show it; return how many images failed."""
+    import cv2
+
     from cellrot_infer.classify import Classifier
     from cellrot_infer.resume import take_up
     from cellrot_infer.run import Run, share_threads
@@ -206,6 +208,7 @@ def _count(
     if not left:
         return 0
     workers, threads = share_threads(threads, sum(len(each.images) for each in slides))
+    cv2.setNumThreads(threads)  # as many as the model's: images go side by side
     classifier = Classifier.load(model, device=device, threads=threads)
     note(f"model {classifier.card.name} on the {classifier.device}")
     failures, header = 0, not any(before)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,12 @@ class Slide:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A slide without a name; `mirrored` are the folders that lead to it."""
+    """A slide without a name; `below` leads to it from the folder that was named."""
 
     path: Path
     images: tuple[Path, ...]
     is_folder: bool
-    mirrored: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
 
 
 def find_slides(
@@ -56,12 +56,11 @@ def find_slides(
     """
     found: dict[str, _Found] = {}
     for path in inputs:
-        for each_found in _search(path, recursive):
-            for one in _single(each_found) if each else [each_found]:
-                found.setdefault(os.path.normcase(_absolute(one.path)), one)
+        for one in _search(path, each=each, recursive=recursive):
+            found.setdefault(os.path.normcase(_absolute(one.path)), one)
     slides = list(found.values())
     stems = distinct_stems(
-        [one.path for one in slides], ["/".join(one.mirrored) for one in slides]
+        [one.path for one in slides], ["/".join(one.below[:-1]) for one in slides]
     )
     stems = _apart(stems, slides)
     return [
@@ -90,45 +89,39 @@ def distinct_stems(paths: Sequence[Path], folders: Sequence[str] = ()) -> list[s
     return [stems[k] for k in range(len(paths))]
 
 
-def _search(path: Path, recursive: bool) -> Iterator[_Found]:
+def _search(path: Path, *, each: bool, recursive: bool) -> Iterator[_Found]:
     if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         yield _Found(path, (path,), is_folder=False)
-    elif recursive:
-        yield from _below(path)
-    else:
-        yield _folder(path, ())
+        return
+    found = list(_tree(path) if recursive else [_folder(path)])
+    found = [one for one in found if one.images] or found[:1]  # that none has is named
+    for folder in found:
+        yield from _single(folder) if each else [folder]
 
 
-def _below(root: Path) -> Iterator[_Found]:
-    """Yield `root` and each folder below it that has images; hidden ones have none."""
-    some = False
+def _tree(root: Path) -> Iterator[_Found]:
+    """Yield `root` and every folder below it; hidden ones are left out."""
     for place, folders, _ in os.walk(root):
         folders[:] = sorted(name for name in folders if not _is_hidden_or_image(name))
-        folder = Path(place)
-        mirrored = folder.relative_to(root).parts[:-1]
-        found = _folder(folder, tuple(file_stem(part) for part in mirrored))
-        if found.images:
-            some = True
-            yield found
-    if not some:
-        yield _Found(root, (), is_folder=True)
+        below = Path(place).relative_to(root).parts
+        yield _folder(Path(place), tuple(map(file_stem, below)))
 
 
-def _folder(path: Path, mirrored: tuple[str, ...]) -> _Found:
+def _folder(path: Path, below: tuple[str, ...] = ()) -> _Found:
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208  ten times as fast
     except OSError:
-        return _Found(path, (path,), False, mirrored)  # reading says why
+        return _Found(path, (path,), False, below)  # reading says why
     images = tuple(path / name for name in names if _is_frame(name))
-    return _Found(path, images, True, mirrored)
+    return _Found(path, images, True, below)
 
 
-def _single(found: _Found) -> Iterable[_Found]:
-    """Return a slide an image; a folder without images stays, to be named."""
-    if not found.is_folder or not found.images:
-        return [found]
-    own = found.mirrored
-    return [_Found(image, (image,), False, own) for image in found.images]
+def _single(found: _Found) -> Iterator[_Found]:
+    """Yield a slide an image; a folder without images stays, to be named."""
+    if not found.images:
+        yield found
+    for image in found.images:
+        yield _Found(image, (image,), False, (*found.below, ""))
 
 
 def _is_frame(name: str) -> bool:
