@@ -16,7 +16,7 @@ import numpy as np
 
 from cellrot_infer.classify import Classifier
 from cellrot_infer.files import write_bytes
-from cellrot_infer.outputs import Pictures
+from cellrot_infer.outputs import Pictures, frame_pictures
 from cellrot_infer.pipeline import FrameResult, analyze_frames, compose_report
 from cellrot_infer.types import RGB, Frame, PixelSize
 from cellrot_infer.writers.html import write_html
@@ -40,7 +40,8 @@ def main() -> None:
     report = compose_report(results, classifier, name="Blood smear, test cells")
     pictures = Pictures()
     for result in results:
-        pictures.add(result)
+        for number, small in frame_pictures(result, ("html",)).items():
+            pictures.add(result.frame.name, number, small)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         write_html(report, pictures.thumbnails, page, previews=pictures.previews)

@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from cellrot_infer.card import ModelCard, read_model
-from cellrot_infer.devices import CPU, DeviceName, open_session
-from cellrot_infer.errors import ModelError
+from cellrot_infer.devices import CPU, RUN_ERRORS, DeviceName, open_session
+from cellrot_infer.errors import DeviceError, ModelError
 from cellrot_infer.models import DEFAULT_MODEL, find_model
 from cellrot_infer.types import PATCH_SIDE_PX, Patches, Predictions
 
@@ -79,11 +79,26 @@ class Classifier:
         return _joined(parts, self._outputs, len(patches))
 
     def _run(self, patches: Patches) -> list[np.ndarray]:
-        values = self._session.run(self._outputs, {INPUT: patches})
+        try:
+            values = self._session.run(self._outputs, {INPUT: patches})
+        except RUN_ERRORS as error:
+            raise _failure(error, self.card.name) from None
         for name, value in zip(self._outputs, values, strict=True):
             if not np.isfinite(value).all():
                 raise ModelError(f"model {self.card.name}: {name} holds no numbers")
         return list(values)
+
+
+def _failure(error: Exception, name: str) -> Exception:
+    """Return what ONNX Runtime met: too little memory, or a fault of the device."""
+    said = str(error)
+    if any(
+        words in said for words in ("allocate memory", "bad_alloc", "out of memory")
+    ):
+        return MemoryError(said)
+    return DeviceError(
+        f"model {name}: ONNX Runtime failed ({said.splitlines()[0]:.160})"
+    )
 
 
 def _buckets(patches: Patches, largest: int) -> Iterator[Patches]:

@@ -4,14 +4,22 @@ import io
 import math
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cellrot_infer.errors import CellrotError, ModelError
 from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from cellrot_infer.counting import Request
+    from cellrot_infer.devices import DeviceName
+    from cellrot_infer.journal import Journal
+    from cellrot_infer.slides import Slide
 
 CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
 
@@ -34,10 +42,38 @@ app.add_typer(
 
 # Parameters are declared once here, so that every command spells them alike.
 Inputs = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Argument(
         metavar="IMAGE|FOLDER",
-        help="PNG, JPEG, TIFF, WebP or BMP images. A folder of them is one slide.",
+        help="PNG, JPEG, TIFF, WebP or BMP images, or patterns of them. A folder of "
+        "images is one slide. @FILE is a list, as --list is.",
+        show_default=False,
+    ),
+]
+Lists = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--list",
+        metavar="FILE",
+        help="A text file of inputs, one a line; may be given again.",
+        show_default=False,
+    ),
+]
+Each = Annotated[
+    bool, typer.Option("--each", help="Count every image as a slide of its own.")
+]
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "--recursive",
+        help="Count the folders in folders, too; reports lie as the inputs do.",
+    ),
+]
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--restart",
+        help="Go on with the run that stopped in the output folder, or begin anew.",
         show_default=False,
     ),
 ]
@@ -109,10 +145,14 @@ def cellrot(*, version: Version = False) -> None:
 
 @app.command()
 def slide(
-    inputs: Inputs,
+    inputs: Inputs = None,
     *,
+    lists: Lists = None,
+    each: Each = False,
+    recursive: Recursive = False,
     report: Reports = "csv",
     out: Out = Path(),
+    resume: Resume = None,
     model: Model = DEFAULT_MODEL,
     pixel_size: PixelSize = None,
     lineages: Lineages = None,
@@ -122,26 +162,76 @@ def slide(
 ) -> None:
     """Count the cells of each image or folder, and write reports on them."""
     kinds = report_kinds(report)
+    if not inputs and not lists:
+        raise typer.BadParameter("Missing argument: name images, folders or a --list")
     from cellrot_infer import lineages as schemes  # deferred: --help stays instant
-    from cellrot_infer.classify import Classifier
-    from cellrot_infer.run import Request, Run, find_slides
-    from cellrot_infer.terminal import ProgressBar, note, show_slide
+    from cellrot_infer.counting import Request
+    from cellrot_infer.files import make_folder
+    from cellrot_infer.inputs import named_paths
+    from cellrot_infer.journal import Journal
+    from cellrot_infer.slides import find_slides
     from cellrot_infer.writers.csv import STYLES
 
     scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
-    classifier = Classifier.load(model, device=device, threads=threads)
-    note(f"model {classifier.card.name} on the {classifier.device}")
-    slides = find_slides(inputs)
-    with ProgressBar(sum(len(each.images) for each in slides)) as bar:
-        request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
-        failures = counted = 0
-        for done, files in Run(classifier, request, bar.advance).slides(slides):
-            bar.clear()
-            show_slide(done, files, header=not counted)
-            failures += len(done.failures)
-            counted += len(done.frames)
+    request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
+    paths = named_paths(inputs or [], lists or [])
+    slides = find_slides(paths, each=each, recursive=recursive)
+    make_folder(out)
+    with Journal(out) as journal:
+        failures = _count(
+            journal, request, slides, (model, device, threads), resume=resume
+        )
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _count(
+    journal: "Journal",
+    request: "Request",
+    slides: "Sequence[Slide]",
+    engine: tuple[str, "DeviceName", int],
+    *,
+    resume: bool | None,
+) -> int:
+    """Count what is left of a run and show it; return how many images failed."""
+    import cv2
+
+    from cellrot_infer.classify import Classifier
+    from cellrot_infer.resume import take_up
+    from cellrot_infer.run import Run, share_threads
+    from cellrot_infer.terminal import ProgressBar, note, show_before, show_slide
+
+    model, device, threads = engine
+    left = take_up(journal, request, slides, model, resume=resume)
+    before = [lines for k, lines in journal.finished().items() if k not in left]
+    show_before(before)
+    if not left:
+        return 0
+    workers, threads = share_threads(threads, sum(len(each.images) for each in slides))
+    cv2.setNumThreads(threads)  # as many as the model's: images go side by side
+    classifier = Classifier.load(model, device=device, threads=threads)
+    note(f"model {classifier.card.name} on the {classifier.device}")
+    failures, header = 0, not any(before)
+    with ProgressBar(sum(map(len, left.values()))) as bar, resumable():
+        run = Run(classifier, request, journal, slides, bar.advance, workers)
+        for report, files in run.count(left):
+            bar.clear()
+            show_slide(report, files, header=header)
+            failures += len(report.failures)
+            header = header and not report.frames
+    return failures
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on, where a person or the system stops the work."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        from cellrot_infer.terminal import note
+
+        note("stopped; what is counted is kept, and --resume goes on from there")
+        raise
 
 
 @app.command()

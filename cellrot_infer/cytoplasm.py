@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellrot_infer import stain
+from cellrot_infer.nuclei import find_lobes, nuclear_threshold
 from cellrot_infer.redcells import (
     RedCells,
     learn_red_cells,
@@ -36,7 +37,6 @@ from cellrot_infer.regions import (
     solidity,
     within,
 )
-from cellrot_infer.stain import Moments
 from cellrot_infer.types import Floats, Mask
 
 OFF_GLASS = 2.5  # standard deviations of the glass
@@ -63,14 +63,15 @@ LEAST_RING_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What a whole frame teaches: how noisy its glass is, and its red cells.
+class Calibration:
+    """What a field tells of its own stain, so that parts of it are judged alike.
 
-    `noise` is mean and covariance of the density of the glass; `red_cells` is None
-    where none are seen.
+    The `noise` of its glass, the nuclear stain from which on nuclei are seen, and the
+    look of its red cells, None where there are none.
     """
 
-    noise: tuple[Moments, Moments]
+    noise: stain.Noise
+    nuclear_threshold: float
     red_cells: RedCells | None
 
 
@@ -145,29 +146,37 @@ class Body:
     roundness: float
 
 
-def learn_look(density: Floats, nuclei: Mask) -> Look:
-    """Return what the glass and the red cells of a frame look like."""
+def calibrate(density: Floats) -> Calibration:
+    """Return what a field of this optical density, (H, W, 3), tells of its stain."""
+    score = stain.nuclear_stain(density)
+    threshold = nuclear_threshold(score)
+    return calibrated(density, threshold, find_lobes(score, threshold))
+
+
+def calibrated(density: Floats, threshold: float, lobes: Components) -> Calibration:
+    """Return the same of a field whose nuclei are known."""
     noise = stain.glass_noise(density)
+    nuclei = lobes.labels > 0
     dyed = nuclei | stain.off_glass(density, noise, OFF_GLASS)
-    return Look(noise, learn_red_cells(density, dyed, nuclei))
+    return Calibration(noise, threshold, learn_red_cells(density, dyed, nuclei))
 
 
-def survey(density: Floats, lobes: Components, look: Look) -> Scene:
+def survey(density: Floats, lobes: Components, known: Calibration) -> Scene:
     """Return what can be said of a part of a frame with these `lobes` of nuclei."""
     nuclei = lobes.labels > 0
-    dyed = nuclei | stain.off_glass(density, look.noise, OFF_GLASS)
+    dyed = nuclei | stain.off_glass(density, known.noise, OFF_GLASS)
     owner, distance_um = nearest(lobes.labels)
     red = np.zeros_like(nuclei)
     discs = red
-    if look.red_cells:
-        red = looks_red(density, look.red_cells, nuclei)
+    if known.red_cells:
+        red = looks_red(density, known.red_cells, nuclei)
         discs = dilated(opened(red, RED_CELL_UM), RED_RIM_UM) & red
     dye = np.minimum(stain.total_dye(density), np.float32(FULL_DYE))
     cytoplasm = _ring(dyed, distance_um) & ~red
     usual = _usual_dye(dye, cytoplasm, owner, lobes)
     share = np.asarray(dye / usual[owner], np.float32)
     return Scene(
-        density, dyed, owner, distance_um, share, red, discs, lobes, look.red_cells
+        density, dyed, owner, distance_um, share, red, discs, lobes, known.red_cells
     )
 
 

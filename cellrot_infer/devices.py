@@ -30,6 +30,12 @@ _LOAD_ERRORS = tuple(
 )
 
 
+RUN_ERRORS = tuple(
+    getattr(ort.capi.onnxruntime_pybind11_state, name)
+    for name in ("EPFail", "Fail", "RuntimeException")
+)
+
+
 def open_session(
     model: bytes, device: DeviceName, threads: int, source: str
 ) -> tuple[ort.InferenceSession, str]:

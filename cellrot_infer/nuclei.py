@@ -30,15 +30,19 @@ LEAST_CONTRAST = 0.05  # decades
 LEAST_KEPT = 0.5  # of the first estimate of the nucleus
 
 
-def find_lobes(density: Floats) -> Components:
-    """Return the nuclei and pieces of nuclei of a frame."""
-    score = stain.nuclear_stain(density)
+def nuclear_threshold(score: Floats) -> float:
+    """Return from what nuclear stain on a frame shows nuclei, inf where none are."""
     stained = score[score > FAINTEST / 2]
     if len(stained) < FEWEST_STAINED_PX:
-        return components(np.zeros(score.shape, bool))
+        return np.inf
     strongest = max(float(np.percentile(stained, 99)), STRONGEST_FAINT)
     threshold = stain.two_class_threshold(stained, FAINTEST / 2, strongest)
-    mask: Mask = score > max(threshold, FAINTEST)
+    return max(threshold, FAINTEST)
+
+
+def find_lobes(score: Floats, threshold: float) -> Components:
+    """Return the nuclei and pieces of nuclei where the nuclear stain is `score`."""
+    mask: Mask = score > threshold
     mask = closed(opened(mask, SPECK_UM), SPECK_UM)
     lobes = components(filled(mask, HOLE_UM2))
     large = lobes.areas_um2 > SMALLEST_LOBE_UM2

@@ -4,10 +4,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cellrot_infer.files import write_bytes, write_text
+from cellrot_infer.files import write_text
 from cellrot_infer.pipeline import FrameResult
 from cellrot_infer.types import Report
-from cellrot_infer.writers.csv import ENGLISH, CsvStyle, cells_csv, differential_csv
+from cellrot_infer.writers.csv import (
+    ENGLISH,
+    CsvStyle,
+    cells_csv,
+    csv_lines,
+    differential_csv,
+    differential_rows,
+    plain,
+)
 from cellrot_infer.writers.geojson import frame_to_geojson
 from cellrot_infer.writers.html import report_to_html
 from cellrot_infer.writers.json import report_to_json
@@ -20,26 +28,26 @@ MAX_PICTURES = 64_000_000  # bytes; a page with more than that opens nowhere
 
 @dataclass(slots=True)
 class Pictures:
-    """Small images of cells and frames, kept while their frames go by."""
+    """Small images of cells and frames, as many as a page can hold."""
 
     thumbnails: dict[tuple[str, int], bytes] = field(default_factory=dict)
     previews: dict[str, bytes] = field(default_factory=dict)
     size: int = 0
 
-    def add(self, result: FrameResult) -> None:
-        """Keep pictures of `result`, unless there are too many already."""
+    def add(self, frame: str, number: int, picture: bytes) -> None:
+        """Keep the picture of cell `number` of `frame`; 0 is that of the frame."""
         if self.size > MAX_PICTURES:
             return
-        for finding, patch in zip(result.findings, result.patches, strict=True):
-            picture = thumbnail(patch, finding.orientation_rad)
-            self.thumbnails[finding.frame, finding.number] = picture
-            self.size += len(picture)
-        self.previews[result.frame.name] = preview(result.frame.pixels)
-        self.size += len(self.previews[result.frame.name])
+        if number == 0:
+            self.previews[frame] = picture
+        else:
+            self.thumbnails[frame, number] = picture
+        self.size += len(picture)
 
 
 # One file a slide: a view of its whole report.
-_OF_SLIDE: Mapping[str, Mapping[str, Callable[[Report, Pictures, CsvStyle], str]]] = {
+SlideView = Callable[[Report, Pictures, CsvStyle], str]
+_OF_SLIDE: Mapping[str, Mapping[str, SlideView]] = {
     "csv": {
         "cells.csv": lambda report, _, style: cells_csv(report, style),
         "differential.csv": lambda report, _, style: differential_csv(report, style),
@@ -68,27 +76,42 @@ _OF_FRAME: Mapping[str, tuple[str, Callable[[Report, FrameResult], bytes]]] = {
 KINDS = (*_OF_SLIDE, *_OF_FRAME)
 
 
-def needs_frames(kinds: Sequence[str]) -> bool:
-    """Return whether one of `kinds` writes a file a frame."""
-    return any(kind in _OF_FRAME for kind in kinds)
-
-
-def needs_pictures(kinds: Sequence[str]) -> bool:
-    """Return whether one of `kinds` shows the cells."""
-    return "html" in kinds
-
-
-def write_frame(
-    report: Report, result: FrameResult, kinds: Sequence[str], base: Path
-) -> Iterator[Path]:
-    """Write the files of `result`, named after `base`; yield each when complete.
+def frame_files(
+    report: Report, result: FrameResult, kinds: Sequence[str]
+) -> dict[str, bytes]:
+    """Return what the files of the frame in `result` hold, by their endings.
 
     `report` is on this frame alone.
     """
-    for kind in kinds:
-        if kind in _OF_FRAME:
-            ending, view = _OF_FRAME[kind]
-            yield _written(base, ending, view(report, result))
+    views = (_OF_FRAME[kind] for kind in kinds if kind in _OF_FRAME)
+    return {ending: view(report, result) for ending, view in views}
+
+
+def frame_pictures(result: FrameResult, kinds: Sequence[str]) -> dict[int, bytes]:
+    """Return the pictures that `kinds` need, by the number of the cell; 0 is the frame.
+
+    Cells are numbered from 1.
+    """
+    if "html" not in kinds:
+        return {}
+    cells = zip(result.findings, result.patches, strict=True)
+    pictures = {
+        finding.number: thumbnail(patch, finding.orientation_rad)
+        for finding, patch in cells
+    }
+    return {0: preview(result.frame.pixels), **pictures}
+
+
+def frame_paths(kinds: Sequence[str], base: Path) -> list[Path]:
+    """Return the files of a frame, named after `base`."""
+    return [
+        with_ending(base, _OF_FRAME[kind][0]) for kind in kinds if kind in _OF_FRAME
+    ]
+
+
+def slide_paths(kinds: Sequence[str], base: Path) -> list[Path]:
+    """Return the files of a slide, named after `base`."""
+    return [with_ending(base, name) for name in _slide_views(kinds)]
 
 
 def write_slide(
@@ -99,19 +122,26 @@ def write_slide(
     style: CsvStyle = ENGLISH,
 ) -> Iterator[Path]:
     """Write the files of `report`, named after `base`; yield each when complete."""
-    views = {
-        ending: view
-        for kind in kinds
-        for ending, view in _OF_SLIDE.get(kind, {}).items()
+    for name, view in _slide_views(kinds).items():
+        path = with_ending(base, name)
+        write_text(path, view(report, pictures, style))
+        yield path
+
+
+def piped_lines(report: Report) -> str:
+    """Return the lines of CSV that a pipe is given of `report`, without a header."""
+    if not report.frames:
+        return ""
+    name = plain(report.name)
+    return csv_lines([(name, *row) for row in differential_rows(report)])
+
+
+def with_ending(base: Path, name: str) -> Path:
+    """Return `base` with the ending `name` after a dot."""
+    return base.with_name(f"{base.name}.{name}")
+
+
+def _slide_views(kinds: Sequence[str]) -> dict[str, SlideView]:
+    return {
+        name: view for kind in kinds for name, view in _OF_SLIDE.get(kind, {}).items()
     }
-    for ending, view in views.items():
-        yield _written(base, ending, view(report, pictures, style))
-
-
-def _written(base: Path, ending: str, content: str | bytes) -> Path:
-    path = base.with_name(f"{base.name}.{ending}")
-    if isinstance(content, str):
-        write_text(path, content)
-    else:
-        write_bytes(path, content)
-    return path

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
-from cellrot_infer.frames import judge_scales, read_frame
+from cellrot_infer.frames import Scales, judge_scales, read_frame
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.provenance import Pairs, provenance
@@ -46,17 +48,23 @@ def read_frames(
     several = pixel_size_um is None and len(paths) > 1
     scales = judge_scales(paths) if several else {}
     for path in paths:
-        try:
-            yield read_frame(
-                path,
-                pixel_size_um=pixel_size_um,
-                fallback_um=fallback_um,
-                scales=scales,
-            )
-        except FrameError as error:
-            yield Failure(str(path), str(error))
-        except MemoryError:
-            yield Failure(str(path), f"{path}: not enough memory to read it")
+        yield read_or_fail(
+            path, pixel_size_um=pixel_size_um, fallback_um=fallback_um, scales=scales
+        )
+
+
+def read_or_fail(
+    path: Path, *, pixel_size_um: float | None, fallback_um: float, scales: Scales
+) -> Frame | Failure:
+    """Return the frame at `path`, or why there is none; see `read_frame`."""
+    try:
+        return read_frame(
+            path, pixel_size_um=pixel_size_um, fallback_um=fallback_um, scales=scales
+        )
+    except FrameError as error:
+        return Failure(str(path), str(error))
+    except (MemoryError, cv2.error) as error:
+        return _too_large(str(path), error, "read")
 
 
 def analyze(
@@ -79,13 +87,19 @@ def analyze_frames(
 ) -> Iterator[FrameResult | Failure]:
     """Analyze each frame as it comes; failures pass through."""
     for frame in frames:
-        if isinstance(frame, Failure):
-            yield frame
-            continue
-        try:
-            yield analyze_frame(frame, classifier)
-        except MemoryError:
-            yield Failure(frame.name, f"{frame.name}: not enough memory to analyze it")
+        yield analyze_or_fail(frame, classifier)
+
+
+def analyze_or_fail(
+    frame: Frame | Failure, classifier: Classifier
+) -> FrameResult | Failure:
+    """Analyze `frame`; a failure stays one, and too little memory becomes one."""
+    if isinstance(frame, Failure):
+        return frame
+    try:
+        return analyze_frame(frame, classifier)
+    except (MemoryError, cv2.error) as error:
+        return _too_large(frame.name, error, "analyze")
 
 
 def analyze_frame(frame: Frame, classifier: Classifier) -> FrameResult:
@@ -154,6 +168,13 @@ def _findings(
         )
         for number, (cell, verdict, novelty, orientation) in enumerate(columns, start=1)
     )
+
+
+def _too_large(name: str, error: MemoryError | cv2.error, verb: str) -> Failure:
+    """Return that memory ran out over `name`; raise what is any other error."""
+    if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+        raise error
+    return Failure(name, f"{name}: not enough memory to {verb} it")
 
 
 def _record(frame: Frame, warnings: tuple[str, ...]) -> FrameRecord:

@@ -49,6 +49,14 @@ def apply_review(
     return corrected, written, trail
 
 
+def read_corrections(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line and the named cells of each row of the table at `path`.
+
+    Raises ReportError where it is no table of corrections.
+    """
+    return _rows(_decode(_read(path), path), str(path))
+
+
 def correct(report: Report, corrections: str, source: str = "corrections") -> Report:
     """Return `report` with the CSV text `corrections` taken in.
 
@@ -122,7 +130,7 @@ def _correction(
         number=number,
         before=finding.label,
         label=labels[row["label"]],
-        reviewer=_unquoted(row["reviewer"]),
+        reviewer=unquoted(row["reviewer"]),
         time=time.astimezone(UTC).isoformat(timespec="seconds"),
     )
 
@@ -178,8 +186,8 @@ def _entries(
         }
 
 
-def _unquoted(text: str) -> str:
-    """Return what `plain` made `text` of."""
+def unquoted(text: str) -> str:
+    """Return the name that `plain` made `text` of."""
     return text[1:] if text.startswith("'") and plain(text[1:]) == text else text
 
 

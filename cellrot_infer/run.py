@@ -1,113 +1,159 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cellrot_infer.classify import Classifier
-from cellrot_infer.files import make_folder
+from cellrot_infer.counting import Counted, Request, Task, count_image
+from cellrot_infer.devices import available_threads
+from cellrot_infer.errors import ModelError
+from cellrot_infer.files import make_folder, remove_parts, write_bytes
+from cellrot_infer.frames import Scales, judge_scales
+from cellrot_infer.journal import Journal, Kept
 from cellrot_infer.outputs import (
     Pictures,
-    needs_frames,
-    needs_pictures,
-    write_frame,
+    frame_paths,
+    piped_lines,
+    with_ending,
     write_slide,
 )
-from cellrot_infer.pipeline import (
-    FrameResult,
-    analyze_frames,
-    compose_report,
-    read_frames,
-)
-from cellrot_infer.provenance import Pairs
-from cellrot_infer.slides import Slide, distinct_stems, find_slides
-from cellrot_infer.types import Failure, Report, Scheme
-from cellrot_infer.writers.csv import ENGLISH, CsvStyle
+from cellrot_infer.parallel import completed
+from cellrot_infer.provenance import provenance
+from cellrot_infer.resume import Left
+from cellrot_infer.slides import Slide
+from cellrot_infer.types import Failure, Provenance, Report
+
+Results = Iterator[tuple[Task, Counted | Failure]]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to do with each slide."""
+def share_threads(threads: int, images: int) -> tuple[int, int]:
+    """Return how many images to count side by side, and threads for the model in each.
 
-    kinds: Sequence[str]
-    folder: Path
-    scheme: Scheme
-    pixel_size_um: float | None = None
-    csv_style: CsvStyle = ENGLISH
-
-    @property
-    def settings(self) -> Pairs:
-        """What changes the result, for the report."""
-        told = self.pixel_size_um
-        return (("pixel size", "automatic" if told is None else f"{told:g} um"),)
+    `threads` = 0 takes all processors of this process.
+    """
+    threads = threads or available_threads()
+    workers = max(1, min(threads, images))
+    return workers, threads // workers
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Slides analysed one after the other with one model."""
+    """Slides counted with one model.
+
+    Images are counted side by side, in any order. What is done with one goes into the
+    journal, and reports are made of what the journal holds: a run that was cut off and
+    taken up again writes what one without a break does.
+    """
 
     classifier: Classifier
     request: Request
-    on_frame: Callable[[], None] = field(default=lambda: None)
+    journal: Journal
+    slides: Sequence[Slide]
+    on_image: Callable[[], None] = field(default=lambda: None)
+    workers: int = field(default_factory=available_threads)
 
-    def slides(self, slides: Iterable[Slide]) -> Iterator[tuple[Report, list[Path]]]:
-        """Analyze each slide and write its files; yield its report and its files.
+    def count(self, left: Left) -> Iterator[tuple[Report, list[Path]]]:
+        """Count what is `left`; yield report and files of each slide, in order.
 
         A slide without a readable image has failures and no files.
         """
-        make_folder(self.request.folder)
-        for slide in slides:
-            yield self._slide(slide)
+        if self.classifier.sha256 != self.journal.identity()["model"]:
+            raise ModelError("the model file was replaced as the run began; ask again")
+        origin = provenance(self.classifier, self.request.settings)
+        origin = self.journal.provenance(origin)
+        self._make_folders()
+        count = partial(count_image, request=self.request, classifier=self.classifier)
+        with closing(completed(count, self._tasks(left), self.workers)) as results:
+            yield from self._slides(left, results, origin)
 
-    def _slide(self, slide: Slide) -> tuple[Report, list[Path]]:
+    def _slides(
+        self, left: Left, results: Results, origin: Provenance
+    ) -> Iterator[tuple[Report, list[Path]]]:
+        failed: dict[tuple[int, int], Failure] = {}
+        waiting = {number: set(images) for number, images in left.items()}
+        for number, images in waiting.items():
+            while images:  # images of later slides come in between
+                task, result = next(results)
+                waiting[task.slide].remove(task.image)
+                if isinstance(result, Failure):
+                    failed[task.slide, task.image] = result
+                else:
+                    self._keep(task, result)
+                self.on_image()
+            own = sorted(key for key in failed if key[0] == number)
+            yield self._finish(number, [failed.pop(key) for key in own], origin)
+
+    def _tasks(self, left: Left) -> Iterator[Task]:
+        for number, images in left.items():
+            slide = self.slides[number]
+            scales = self._scales(number) if images else {}
+            stems = slide.frame_stems()
+            for image in sorted(images):
+                place = number, image, slide.images[image]
+                yield Task(*place, self.request.folder / stems[image], scales)
+
+    def _scales(self, number: int) -> Scales:
+        """Return what the frames of a slide together say of their pixel size."""
+        images = self.slides[number].images
+        if self.request.pixel_size_um is not None or len(images) < 2:
+            return {}
+        scales = self.journal.scales(number)
+        if scales is None:
+            with ThreadPoolExecutor(self.workers) as pool:
+                scales = judge_scales(images, pool.map)
+            self.journal.keep_scales(number, scales)
+        return scales
+
+    def _keep(self, task: Task, counted: Counted) -> None:
+        """Write the files of an image, and only then say that it is done."""
+        for ending, content in counted.files.items():
+            write_bytes(with_ending(task.base, ending), content)
+        place = task.slide, task.image
+        self.journal.add(*place, counted.file, counted.kept, counted.pictures)
+
+    def _finish(
+        self, number: int, failures: Sequence[Failure], origin: Provenance
+    ) -> tuple[Report, list[Path]]:
+        """Write the reports on a slide of which all is counted; see `count`."""
+        slide = self.slides[number]
         if not slide.images:
             reason = f"{slide.name}: no images in this folder"
-            return self._report([Failure(slide.name, reason)], slide), []
-        files: list[Path] = []
-        pictures = Pictures()
-        report = self._report(self._results(slide, files, pictures), slide)
-        if report.frames:
-            base = self.request.folder / slide.stem
-            kinds = self.request.kinds
-            style = self.request.csv_style
-            files[:0] = write_slide(report, pictures, kinds, base, style)
+            failures = [Failure(slide.name, reason)]
+        kept = dict(self.journal.kept(number))
+        report = Report(
+            slide.name,
+            origin,
+            tuple(each.record for each in kept.values()),
+            tuple(finding for each in kept.values() for finding in each.findings),
+            tuple(failures),
+            self.request.scheme,
+        )
+        files = self._write(number, report, kept) if kept else []
+        self.journal.finish(number, piped_lines(report), complete=not failures)
         return report, files
 
-    def _results(
-        self, slide: Slide, files: list[Path], pictures: Pictures
-    ) -> Iterator[FrameResult | Failure]:
-        """Yield the result of each image; fill `files` and `pictures` on the way."""
-        frames = read_frames(
-            slide.images,
-            pixel_size_um=self.request.pixel_size_um,
-            fallback_um=self.classifier.card.pixel_size_um,
-        )
-        results = analyze_frames(frames, self.classifier)
-        for base, result in zip(self._frame_bases(slide), results, strict=True):
-            if isinstance(result, FrameResult):
-                if needs_pictures(self.request.kinds):
-                    pictures.add(result)
-                if needs_frames(self.request.kinds):
-                    report = self._report([result], slide)
-                    files += write_frame(report, result, self.request.kinds, base)
-            self.on_frame()
-            yield result
+    def _write(
+        self, number: int, report: Report, kept: Mapping[int, Kept]
+    ) -> list[Path]:
+        """Write the reports on a slide; return them and the files of its frames."""
+        slide, kinds = self.slides[number], self.request.kinds
+        pictures = Pictures()
+        for image, cell, picture in self.journal.pictures(number):
+            pictures.add(kept[image].record.name, cell, picture)
+        base, style = self.request.folder / slide.stem, self.request.csv_style
+        files = list(write_slide(report, pictures, kinds, base, style))
+        stems = slide.frame_stems()
+        bases = (self.request.folder / stems[image] for image in kept)
+        return files + [path for base in bases for path in frame_paths(kinds, base)]
 
-    def _frame_bases(self, slide: Slide) -> list[Path]:
-        base = self.request.folder / slide.stem
-        if not slide.is_folder:
-            return [base]
-        stems = distinct_stems(slide.images)
-        return [base.with_name(f"{base.name}.{stem}") for stem in stems]
-
-    def _report(self, results: Iterable[FrameResult | Failure], slide: Slide) -> Report:
-        return compose_report(
-            results,
-            self.classifier,
-            name=slide.name,
-            settings=self.request.settings,
-            scheme=self.request.scheme,
-        )
-
-
-__all__ = ["Request", "Run", "find_slides"]
+    def _make_folders(self) -> None:
+        """Make the folders of the reports, without what a run that died had begun."""
+        for folder in {
+            (self.request.folder / each.stem).parent for each in self.slides
+        }:
+            make_folder(folder)
+            remove_parts(folder)

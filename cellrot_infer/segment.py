@@ -14,14 +14,14 @@ import numpy as np
 from cellrot_infer import stain
 from cellrot_infer.cytoplasm import (
     MARGIN_UM,
-    Look,
+    Calibration,
     Scene,
+    calibrated,
     find_bodies,
-    learn_look,
     survey,
 )
 from cellrot_infer.lobes import Nucleus, join_lobes
-from cellrot_infer.nuclei import find_lobes, sharpened
+from cellrot_infer.nuclei import find_lobes, nuclear_threshold, sharpened
 from cellrot_infer.outline import Drawn, draw_cell, polygons
 from cellrot_infer.redcells import is_fold
 from cellrot_infer.regions import (
@@ -51,16 +51,31 @@ def segment(frame: Frame) -> list[Cell]:
     Cells at the border of the frame are kept and flagged. The same frame gives the same
     cells.
     """
-    density = frame_density(frame)
-    lobes = find_lobes(density)
+    return find_cells(frame_density(frame), frame.pixels.shape[:2], frame.pixel_size_um)
+
+
+def find_cells(
+    density: Floats,
+    size_px: tuple[int, ...],
+    pixel_size_um: float,
+    known: Calibration | None = None,
+) -> list[Cell]:
+    """Return the cells of a field from its optical density at the working scale.
+
+    `size_px`, height and width, and `pixel_size_um` are those of the field's pixels,
+    in which the cells are given. What is not `known` of its stain is learnt from it.
+    """
+    score = stain.nuclear_stain(density)
+    threshold = known.nuclear_threshold if known else nuclear_threshold(score)
+    lobes = find_lobes(score, threshold)
     if len(lobes) < 2:
         return []
-    look = learn_look(density, lobes.labels > 0)
+    known = known or calibrated(density, threshold, lobes)
     around = {n: lobes.window(n, MARGIN_UM) for n in range(1, len(lobes))}
     cells = [
-        _cell(drawn, frame, density.shape)
+        _cell(drawn, density.shape, size_px, pixel_size_um)
         for window, numbers in neighbourhoods(around)
-        for drawn in _draw_cells(density, window, lobes.mask(numbers, window), look)
+        for drawn in _draw_cells(density, window, lobes.mask(numbers, window), known)
     ]
     return sorted(cells, key=lambda cell: (cell.box.y_px, cell.box.x_px))
 
@@ -73,10 +88,10 @@ def frame_density(frame: Frame) -> Floats:
 
 
 def _draw_cells(
-    density: Floats, window: Window, nuclei: Mask, look: Look
+    density: Floats, window: Window, nuclei: Mask, known: Calibration
 ) -> Iterator[Drawn]:
     """Yield the cells of these `nuclei` in one window; far from all others."""
-    scene = survey(np.ascontiguousarray(density[window]), components(nuclei), look)
+    scene = survey(np.ascontiguousarray(density[window]), components(nuclei), known)
     bodies = find_bodies(scene)
     lobes = _sharpened(scene, bodies)
     whole = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, lobes, scene)]
@@ -146,12 +161,17 @@ def _window(nucleus: Nucleus, lobes: Components) -> Window:
     )
 
 
-def _cell(drawn: Drawn, frame: Frame, shape: tuple[int, ...]) -> Cell:
-    height, width = frame.pixels.shape[:2]
+def _cell(
+    drawn: Drawn,
+    shape: tuple[int, ...],
+    size_px: tuple[int, ...],
+    pixel_size_um: float,
+) -> Cell:
+    height, width = size_px
     grid, full = (shape[0], shape[1]), (height, width)
     outline = max(polygons(drawn.cell, drawn.window, grid, full), key=_area_px)
     lobes = tuple(polygons(drawn.nucleus, drawn.window, grid, full))
-    pixel_um2 = frame.pixel_size_um**2
+    pixel_um2 = pixel_size_um**2
     x, y, box_width, box_height = cv2.boundingRect(np.array(outline, np.int32))
     margin = width / shape[1]
     right, bottom = width - x - box_width, height - y - box_height

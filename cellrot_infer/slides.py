@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ class Slide:
     """Images that are counted together.
 
     `stem` begins the names of the slide's reports and belongs to no other slide of the
-    run; `is_folder` tells a folder of frames from a single image.
+    run; the folders in it (`ward 3/0815`) mirror those of the input. `is_folder` tells
+    a folder of frames from a single image.
     """
 
     name: str
@@ -27,56 +28,154 @@ class Slide:
     images: tuple[Path, ...]
     is_folder: bool
 
+    def frame_stems(self) -> list[str]:
+        """Return what begins the names of the files of each image."""
+        if not self.is_folder:
+            return [self.stem] * len(self.images)
+        return [f"{self.stem}.{stem}" for stem in distinct_stems(self.images)]
 
-def find_slides(inputs: Sequence[Path]) -> list[Slide]:
-    """Return a slide an input; an input that is named twice is one.
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A slide without a name; `below` leads to it from the folder that was named."""
+
+    path: Path
+    images: tuple[Path, ...]
+    is_folder: bool
+    below: tuple[str, ...] = ()
+
+
+def find_slides(
+    inputs: Sequence[Path], *, each: bool = False, recursive: bool = False
+) -> list[Slide]:
+    """Return the slides in `inputs`; what is named twice is one.
 
     A folder is one slide of the images in it, by name; other files in it are ignored.
-    Whether an image can be read shows when it is read.
+    With `each`, every image is a slide. With `recursive`, so is every folder below that
+    has images. Whether an image can be read shows when it is read.
     """
-    paths = list({path.resolve(): path for path in inputs}.values())
+    found: dict[str, _Found] = {}
+    for path in inputs:
+        for one in _search(path, each=each, recursive=recursive):
+            found.setdefault(os.path.normcase(_absolute(one.path)), one)
+    slides = list(found.values())
+    stems = distinct_stems(
+        [one.path for one in slides], ["/".join(one.below[:-1]) for one in slides]
+    )
+    stems = _apart(stems, slides)
     return [
-        _slide(path, stem)
-        for path, stem in zip(paths, distinct_stems(paths), strict=True)
+        Slide(_absolute(one.path).name, stem, one.images, one.is_folder)
+        for one, stem in zip(slides, stems, strict=True)
     ]
 
 
-def distinct_stems(paths: Sequence[Path]) -> list[str]:
-    """Return for each path the shortest of its names that no other path has."""
-    candidates = [_names(path.resolve()) for path in paths]
-    uses = Counter(_folded(name) for names in candidates for name in set(names))
-    chosen = (next(n for n in ns if uses[_folded(n)] == 1) for ns in candidates)
-    return [file_stem(name) for name in chosen]
+def distinct_stems(paths: Sequence[Path], folders: Sequence[str] = ()) -> list[str]:
+    """Return for each path the shortest of its names that no other path has.
+
+    Names in different `folders`, one a path, may be the same. No two stems are one for
+    Windows or macOS.
+    """
+    places = [f"{folder}/" if folder else "" for folder in folders] or [""] * len(paths)
+    stems: dict[int, str] = {}
+    used: set[str] = set()
+    level = 0
+    while waiting := [k for k in range(len(paths)) if k not in stems]:
+        names = {k: places[k] + file_stem(_name(paths[k], level)) for k in waiting}
+        uses = Counter(map(_folded, names.values()))
+        fit = {k for k, name in names.items() if uses[_folded(name)] == 1}
+        stems |= {k: names[k] for k in fit if _folded(names[k]) not in used}
+        used |= uses.keys()
+        level += 1
+    return [stems[k] for k in range(len(paths))]
 
 
-def _slide(path: Path, stem: str) -> Slide:
+def _search(path: Path, *, each: bool, recursive: bool) -> Iterator[_Found]:
     if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return Slide(path.name, stem, (path,), is_folder=False)
+        yield _Found(path, (path,), is_folder=False)
+        return
+    found = list(_tree(path) if recursive else [_folder(path)])
+    found = [one for one in found if one.images] or found[:1]  # that none has is named
+    for folder in found:
+        yield from _single(folder) if each else [folder]
+
+
+def _tree(root: Path) -> Iterator[_Found]:
+    """Yield `root` and every folder below it; hidden ones are left out."""
+    for place, folders, _ in os.walk(root):
+        folders[:] = sorted(name for name in folders if not _is_hidden_or_image(name))
+        below = Path(place).relative_to(root).parts
+        yield _folder(Path(place), tuple(map(file_stem, below)))
+
+
+def _folder(path: Path, below: tuple[str, ...] = ()) -> _Found:
     try:
-        entries = sorted(path.iterdir())
+        names = sorted(os.listdir(path))  # noqa: PTH208  ten times as fast
     except OSError:
-        return Slide(path.name, stem, (path,), is_folder=False)  # reading says why
-    images = tuple(filter(_is_frame, entries))
-    return Slide(path.resolve().name, stem, images, is_folder=True)
+        return _Found(path, (path,), False, below)  # reading says why
+    images = tuple(path / name for name in names if _is_frame(name))
+    return _Found(path, images, True, below)
 
 
-def _is_frame(path: Path) -> bool:
-    """Return whether `path` is named like a frame: hidden and our own files are not."""
-    name = path.name.lower()
+def _single(found: _Found) -> Iterator[_Found]:
+    """Yield a slide an image; a folder without images stays, to be named."""
+    if not found.images:
+        yield found
+    for image in found.images:
+        yield _Found(image, (image,), False, (*found.below, ""))
+
+
+def _is_frame(name: str) -> bool:
+    """Return whether `name` is that of a frame: hidden and our own files are not."""
+    name = name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return Path(name).suffix in IMAGE_SUFFIXES
 
 
-def _names(path: Path) -> list[str]:
-    """Return names for the reports on `path`, from short to certainly distinct."""
-    bare, full = (path.name if path.is_dir() else path.stem), path.name
-    names = [bare, full]
-    for parent in path.parents:
-        bare, full = f"{parent.name}_{bare}", f"{parent.name}_{full}"
-        names += [bare, full]
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
-    return [*dict.fromkeys(names), f"{path.stem}_{digest[:8]}"]
+def _is_hidden_or_image(name: str) -> bool:
+    return name.startswith(".") or _is_frame(name)
+
+
+def _name(path: Path, level: int) -> str:
+    """Return a name for the reports on `path`: short at level 0, distinct at the end.
+
+    `frame`, `frame.png`, `slide_frame`, `slide_frame.png`, ... and at last a hash.
+    """
+    path = _absolute(path)
+    above, full = divmod(level, 2)
+    if above >= len(path.parts) - 1:
+        digest = _digest(path)
+        return f"{path.stem}_{digest[: level + 8]}"
+    last = path.name if full or path.is_dir() else path.stem
+    return "_".join((*path.parts[-1 - above : -1], last))
+
+
+def _apart(stems: Sequence[str], slides: Sequence[_Found]) -> list[str]:
+    """Return `stems`, with a hash where files of frames would meet another slide's.
+
+    The folder `in` writes `in.a.geojson` for its frame `a`, as an image `in.a` does.
+    """
+    begun = {
+        _folded(stem[:end])
+        for stem in stems
+        for end, letter in enumerate(stem)
+        if letter == "."
+    }
+    return [
+        f"{stem}_{_digest(one.path)[:8]}"
+        if one.is_folder and _folded(stem) in begun
+        else stem
+        for stem, one in zip(stems, slides, strict=True)
+    ]
+
+
+def _absolute(path: Path) -> Path:
+    """Return `path` from the root, without `..`; links stay what they are called."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(_absolute(path))).hexdigest()
 
 
 def _folded(name: str) -> str:

@@ -29,6 +29,7 @@ CAMERA_NOISE = 0.003  # decades, where the camera saturates and shows none
 
 T = TypeVar("T", bound=np.generic)
 Moments = NDArray[np.floating]  # a mean (3,) or a covariance (3, 3)
+Places = tuple[Floats, Floats]  # x (1, W) and y (H, 1) of pixels, in the whole field
 
 _DECADES = np.log10(np.arange(256) + 1).astype(np.float32)
 
@@ -47,6 +48,14 @@ class Glass:
     share: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Noise:
+    """Mean (3,) and covariance (3, 3) of the density of empty glass."""
+
+    mean: Moments
+    covariance: Moments
+
+
 def find_glass(pixels: RGB) -> Glass:
     """Return the glass of a field: the brightest common colour, and how it fades.
 
@@ -56,7 +65,7 @@ def find_glass(pixels: RGB) -> Glass:
     small = shrink(pixels, min(1.0, MEASURING_SIDE_PX / max(pixels.shape[:2])))
     light = _brightest_common(small)
     gained = _DECADES[small] - np.log10(light + 1)
-    x, y = _sides(*small.shape[:2])
+    x, y = places(*small.shape[:2])
     terms = np.stack(np.broadcast_arrays(1 + 0 * x * y, x, y, x * y, x * x, y * y), 2)
     slopes = np.zeros((6, 3), np.float32)
     glass: Mask = np.zeros(small.shape[:2], bool)
@@ -68,9 +77,12 @@ def find_glass(pixels: RGB) -> Glass:
     return Glass(light, slopes, float(glass.mean()))
 
 
-def optical_density(pixels: RGB, glass: Glass) -> Floats:
-    """Return the decades of light lost against `glass`, (H, W, 3)."""
-    x, y = _sides(*pixels.shape[:2])
+def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floats:
+    """Return the decades of light lost against `glass`, (H, W, 3).
+
+    `at` says where the pixels are if they are only a part of the field.
+    """
+    x, y = at or places(*pixels.shape[:2])
     density = np.asarray(cv2.LUT(pixels, _DECADES), np.float32)
     for colour, slope in enumerate(glass.slopes.T):
         columns = x * slope[1] + x * x * slope[4]
@@ -96,28 +108,27 @@ def total_dye(density: Floats) -> Floats:
     return np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
 
 
-def glass_noise(density: Floats) -> tuple[Moments, Moments]:
-    """Return mean (3,) and covariance (3, 3) of the density of a frame's glass."""
+def glass_noise(density: Floats) -> Noise:
+    """Return how noisy the glass of a field is."""
     sample = thinned(density)
     near = sample[(np.abs(sample) < FAINT).all(axis=2)]
     if len(near) < FEWEST_GLASS_PX:
-        return np.zeros(3), np.eye(3) * 0.01**2
+        return Noise(np.zeros(3), np.eye(3) * 0.01**2)
     off = np.abs(near - np.median(near, axis=0))
     typical = (off < 3.7 * np.median(off, axis=0) + 0.0025).all(axis=1)
     covariance = 1.3 * np.cov(near[typical].T) + np.eye(3) * CAMERA_NOISE**2
-    return near[typical].mean(axis=0), covariance
+    return Noise(near[typical].mean(axis=0), covariance)
 
 
-def off_glass(
-    density: Floats, noise: tuple[Moments, Moments], deviations: float
-) -> Mask:
+def off_glass(density: Floats, noise: Noise, deviations: float) -> Mask:
     """Return what is more than so many standard deviations of the glass off it.
 
     The glass of the frame itself says how noisy it is in each colour (Mahalanobis).
     What is brighter than glass counts as glass.
     """
-    off: Mask = squared_distance(density, *noise) > deviations**2
-    return off & (total_dye(density) >= 0)
+    distance = squared_distance(density, noise.mean, noise.covariance)
+    off: Mask = (distance > deviations**2) & (total_dye(density) >= 0)
+    return off
 
 
 def squared_distance(density: Floats, mean: Moments, covariance: Moments) -> Floats:
@@ -155,6 +166,13 @@ def blurred(field: Floats, sigma_px: float) -> Floats:
     return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_px), np.float32)
 
 
+def places(height: int, width: int) -> Places:
+    """Return x (1, W) and y (H, 1) of the pixels of a field, sides from -1 to 1."""
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    return x, y
+
+
 def _brightest_common(pixels: RGB) -> Floats:
     """Return the colour, (3,), of the brightest peak of note in green.
 
@@ -168,13 +186,6 @@ def _brightest_common(pixels: RGB) -> Floats:
     level = int(np.flatnonzero(peaks)[-1])
     glass: Mask = np.abs(green.astype(np.int16) - level) <= GREY_LEVELS_OF_NOISE
     return np.asarray(np.median(pixels[glass], axis=0), np.float32)
-
-
-def _sides(height: int, width: int) -> tuple[Floats, Floats]:
-    """Return x (1, W) and y (H, 1), from -1 to 1."""
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    return x, y
 
 
 def _fit(terms: Floats, values: Floats) -> Floats:

@@ -24,13 +24,9 @@ from cellrot_infer.differential import (
     needed_cells,
 )
 from cellrot_infer.lineages import count_ratios
+from cellrot_infer.outputs import piped_lines
 from cellrot_infer.types import FrameRecord, Report
-from cellrot_infer.writers.csv import (
-    DIFFERENTIAL_COLUMNS,
-    csv_lines,
-    differential_rows,
-    plain,
-)
+from cellrot_infer.writers.csv import DIFFERENTIAL_COLUMNS, csv_lines
 from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
@@ -88,8 +84,23 @@ def show_differential(report: Report, *, header: bool) -> None:
     if sys.stdout.isatty():
         show_table(differential_table(report))
         return
-    rows = [(plain(report.name), *row) for row in differential_rows(report)]
-    emit(csv_lines([("slide", *DIFFERENTIAL_COLUMNS), *rows][0 if header else 1 :]))
+    emit_lines(piped_lines(report), header=header)
+
+
+def show_before(finished: Sequence[str]) -> None:
+    """Show what an earlier part of the run has counted; see `piped_lines`."""
+    if not finished:
+        return
+    slides = "1 slide was" if len(finished) == 1 else f"{len(finished)} slides were"
+    note(f"{slides} counted before")
+    if not sys.stdout.isatty():
+        emit_lines("".join(finished), header=any(finished))
+
+
+def emit_lines(lines: str, *, header: bool) -> None:
+    """Write the lines of a slide into a pipe, with the names of the columns first."""
+    names = csv_lines([("slide", *DIFFERENTIAL_COLUMNS)]) if header else ""
+    emit(names + lines)
 
 
 def frame_notes(frames: Sequence[FrameRecord]) -> list[str]:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAST_SPREAD = 0.1  # of a feature, over its mean
+
 
 class Classifier(nn.Module):
     """Features (N, F) to logits (N, K), through a fixed standardisation.
@@ -26,11 +28,14 @@ class Classifier(nn.Module):
         """Measure mean and spread of `features` (N, F), once, before training.
 
         A feature that hardly varies yet may wake later: it must not then outweigh all
-        others, so no spread is taken for less than a tenth of the usual one.
+        others, so no spread is taken for less than a tenth of the usual one. Nor for
+        less than a tenth of the feature's own size, whose rounding would become
+        visible in the probabilities.
         """
-        spread = features.std(dim=0)
-        self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(spread.clamp(min=spread.median().item() / 10 + 1e-6))
+        spread, mean = features.std(dim=0), features.mean(dim=0)
+        usual = (spread.median() / 10 + 1e-6).expand_as(spread)
+        self.mean.copy_(mean)
+        self.scale.copy_(spread.maximum(usual).maximum(LEAST_SPREAD * mean.abs()))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear((features - self.mean) / self.scale)

@@ -34,6 +34,21 @@ Root = Annotated[Path, typer.Option("--out", help="Folder that gets the run's fo
 Name = Annotated[
     str, typer.Option("--name", help="Name of the run (default: the time).")
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Corrections saved from HTML reports (CSV, or a folder of them): their "
+        "cells are cut from the frames and join the training cells.",
+    ),
+]
+Frames = Annotated[
+    Path | None,
+    typer.Option(
+        "--frames",
+        help="Folder of the frames of --labels (default: where the corrections are).",
+    ),
+]
 
 
 @app.command()
@@ -45,15 +60,18 @@ def fit(
     out: Root = Path("runs"),
     name: Name = "",
     resume: Resume = None,
+    labels: Labels = None,
+    frames: Frames = None,
 ) -> None:
     """Train an encoder and its classifier, and write a run folder.
 
     Decoded patches are kept in the cache folder of the user, so that the next run
     starts at once; the variable CELLROT_CACHE names another folder.
     """
-    if resume and (settings or config or name):
+    if resume and (settings or config or name or labels):
         raise typer.BadParameter("--resume takes its settings from the run alone")
     chosen = read_config(config, settings)
+    corrections = _corrections(labels, frames)
 
     from cellrot_train import fit as fitting  # deferred: --help stays instant
     from cellrot_train.display import display
@@ -62,7 +80,7 @@ def fit(
         if resume:
             fitting.resume(resume, show=show)
         else:
-            fitting.fit(chosen, root=out, name=name, show=show)
+            fitting.fit(chosen, root=out, name=name, corrections=corrections, show=show)
 
 
 @app.command()
@@ -198,6 +216,15 @@ def patches(
     typer.echo(f"{out}: {cells} cells of {len(found) - len(failures)} frames")
     if failures:
         raise typer.Exit(3)
+
+
+def _corrections(labels: Path | None, frames: Path | None) -> tuple[Path, Path] | None:
+    """Return where the corrections are and where their frames are, None without any."""
+    if labels is None:
+        if frames:
+            raise typer.BadParameter("--frames are those of --labels, which is missing")
+        return None
+    return labels, frames or (labels if labels.is_dir() else labels.parent)
 
 
 def _track(items: Iterable[T], title: str, total: int) -> Iterable[T]:

@@ -5,6 +5,7 @@ import io
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,9 @@ def cut_frames(
     OutputError where `out` holds something, DataError where there is no cell at all.
     """
     _refuse_filled(out)
-    part = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}.part"
     rows: list[Row] = []
     readable = 0
-    try:
+    with new_set(out, rows) as part:
         for path, (slide, stem) in _places(frames).items():
             try:
                 frame = read_frame(
@@ -82,6 +82,17 @@ def cut_frames(
             raise DataError(
                 f"no cells in {readable} of {len(frames)} frames that can be read"
             )
+
+
+@contextmanager
+def new_set(out: Path, rows: Sequence[Row]) -> Iterator[Path]:
+    """Give a folder to write patches into, which is the patch set `out` at the end.
+
+    `rows` are those of its index, complete by then. Nothing stays after an error.
+    """
+    part = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield part
         _finish(part, out, rows)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -114,14 +125,15 @@ def _cut(frame: Frame, folder: Path, stem: str, patch_pixel_um: float) -> list[R
     """Write the cells of `frame` into `folder`; return their rows of the index."""
     cells = segment(frame)
     names = [f"{stem}-{number:03d}.png" for number in range(1, len(cells) + 1)]
-    _write(folder, names, cut_patches(frame, cells, patch_pixel_um))
+    write_patches(folder, names, cut_patches(frame, cells, patch_pixel_um))
     return [
         (name, UNLABELLED, TRAIN, folder.name, frame.name, cell.box.x_px, cell.box.y_px)
         for name, cell in zip(names, cells, strict=True)
     ]
 
 
-def _write(folder: Path, names: Sequence[str], patches: Patches) -> None:
+def write_patches(folder: Path, names: Sequence[str], patches: Patches) -> None:
+    """Write each of `patches` (N, 256, 256, 3) into `folder` as the PNG it is named."""
     make_folder(folder)
     try:
         for name, patch in zip(names, patches, strict=True):

@@ -8,6 +8,7 @@ import torch
 
 from cellrot_infer.errors import DataError
 from cellrot_train.config import Config, ConfigError
+from cellrot_train.corrections import with_corrections
 from cellrot_train.data import (
     SPLITS,
     PatchSet,
@@ -23,6 +24,7 @@ from cellrot_train.run import DATA, METRICS, Run, load_run
 from cellrot_train.sampling import Share
 from cellrot_train.training import Training
 
+Corrections = tuple[Path, Path]  # a table or a folder of them, the folder of frames
 SAMPLES = Path(__file__).parent.parent / "tests" / "data" / "patches"
 
 
@@ -31,20 +33,24 @@ def fit(
     *,
     root: Path = Path("runs"),
     name: str = "",
+    corrections: Corrections | None = None,
     cache: Path | None = None,
     show: Display | None = None,
 ) -> Run:
     """Train as `config` says, in a new folder under `root`; return the finished run.
 
-    Without data, the samples of the source tree are used. `cache` keeps the decoded
-    patches, see `load_pixels`. Under torchrun every process calls this; the first one
-    reads the data before the others, validates, shows and writes.
+    Without data, the samples of the source tree are used. Cells that `corrections`
+    name join them, in a patch set under `root`. `cache` keeps the decoded patches, see
+    `load_pixels`. Under torchrun every process calls this; the first one reads the data
+    before the others, validates, shows and writes.
     """
     device = choose_device(config.device)
     with joined(device) as share, reproducible(config):
         show = Silent() if share.rank or show is None else show
         config = _complete(config, show)
         with in_turn(share):
+            if corrections:
+                config = _corrected(config, corrections, root, show)
             pixels = read_data(config, cache, show)
         run = _new_run(config, pixels, root, name, share)
         training = Training(
@@ -129,6 +135,21 @@ def _complete(config: Config, show: Display) -> Config:
         unlabelled=_absolute(config.unlabelled),
         init=_absolute(config.init),
     )
+
+
+def _corrected(
+    config: Config, corrections: Corrections, root: Path, show: Display
+) -> Config:
+    """Return the settings with the patch set that holds the corrected cells too."""
+    found = with_corrections(
+        Path(config.data), *corrections, root, patch_pixel_um=config.pixel_size_um
+    )
+    show.note(f"{found.folder}: {found.cells} corrected cells join the patches")
+    if found.new_classes:
+        show.note(
+            f"new classes, from corrections alone: {', '.join(found.new_classes)}"
+        )
+    return replace(config, data=str(found.folder))
 
 
 def _absolute(place: str) -> str:

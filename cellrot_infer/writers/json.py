@@ -23,9 +23,11 @@ def report_to_json(report: Report) -> str:
 
     ASCII, because file names may hold what UTF-8 cannot (undecodable bytes).
     """
-    values = {"schema_version": SCHEMA_VERSION, **_fields(report)}
+    values = {"schema_version": SCHEMA_VERSION, **dataclass_fields(report)}
     separators = (",", ":")
-    return json.dumps(values, separators=separators, allow_nan=False, default=_fields)
+    return json.dumps(
+        values, separators=separators, allow_nan=False, default=dataclass_fields
+    )
 
 
 def report_sha256(report: Report) -> str:
@@ -61,7 +63,8 @@ def read_report(path: Path) -> Report:
         raise ReportError(f"{path}: no JSON report (it is no UTF-8 text)") from None
 
 
-def _fields(value: object) -> dict[str, Any]:
+def dataclass_fields(value: object) -> dict[str, Any]:
+    """Return what a dataclass holds, by name, for JSON; TypeError for another value."""
     if not dataclasses.is_dataclass(value):
         raise TypeError(f"{value!r:.80} has no place in a report")
     return {entry.name: getattr(value, entry.name) for entry in fields(value)}

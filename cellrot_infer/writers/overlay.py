@@ -42,8 +42,10 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
 def overlay_png(report: Report, frame: Frame) -> bytes:
     """Return `draw_overlay` as the bytes of a PNG file."""
     image = cv2.cvtColor(draw_overlay(report, frame), cv2.COLOR_RGB2BGR)
-    # OpenCV's own setting is twice as fast as its level 1, and a tenth larger.
-    done, data = cv2.imencode(".png", image)
+    # The fastest of OpenCV's settings, and smaller than its own.
+    settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, data = cv2.imencode(".png", image, settings)
     if not done:
         raise ValueError(f"no PNG can be made of {frame.name!r}, {image.shape}")
     return data.tobytes()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_core_python.selenium import Axe
 from selenium.webdriver.common.action_chains import ActionChains
@@ -14,17 +15,24 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cellrot_infer.differential import differential
+from cellrot_infer.frames import read_frame
+from cellrot_infer.images import read_image
+from cellrot_infer.patches import cut_patches
 from cellrot_infer.review import apply_review, correct
+from cellrot_infer.segment import segment
 from cellrot_infer.types import Failure, Report
 from cellrot_infer.writers.html import report_to_html, write_html
 from cellrot_infer.writers.json import report_to_json
 from cellrot_infer.writers.markup import readable
 from cellrot_infer.writers.thumbnail import preview, thumbnail
+from cellrot_train.corrections import with_corrections
+from cellrot_train.data import load_patch_set
 from tests.e2e.browser import Page, chromium
 from tests.infer.report_strategies import HOSTILE
-from tests.infer.slides import frame_of, patch_of, slide
+from tests.infer.slides import SAMPLES, frame_of, patch_of, slide
 
 SLIDE = slide(130)
+FIELD = Path(__file__).parents[1] / "data" / "frames" / "pbc_fields" / "EO_16004.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +250,31 @@ def test_saved_corrections_give_the_count_that_the_page_shows(
     }
     assert {word.reviewer for word in corrected.corrections} == {"=A. Müller, PhD"}
     corrections.unlink()
+
+
+def test_saved_corrections_are_training_labels(
+    page: Page, downloads: Path, tmp_path: Path
+) -> None:
+    frame = read_frame(FIELD, pixel_size_um=0.1)
+    cell = segment(frame)[0]
+    found = replace(SLIDE.findings[0], frame=frame.name, cell=cell)
+    record = replace(SLIDE.frames[0], name=frame.name, sha256=frame.sha256)
+    report = replace(SLIDE, frames=(record,), findings=(found,))
+    write_html(report, {}, tmp_path / "field.html")
+
+    page.open(tmp_path / "field.html")
+    page.press(Keys.HOME, "l")
+    page.find("#reviewer").send_keys("A. B.")
+    page.find("#save-corrections").click()
+    labels = page.saved("field.corrections.csv")
+
+    joined = with_corrections(
+        SAMPLES, labels, FIELD.parent, tmp_path / "runs", patch_pixel_um=0.1
+    )
+    patch = load_patch_set(joined.folder).records[-1]
+    assert (patch.label, patch.split) == ("lymphocyte", "train")
+    written = read_image(patch.file.read_bytes(), "")
+    np.testing.assert_array_equal(written, cut_patches(frame, [cell], 0.1)[0])
 
 
 def test_a_signed_copy_says_who_and_cannot_be_changed(opened: Page) -> None:

@@ -3,16 +3,11 @@
 import csv
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import write_model
 from tests.infer.images import FRAMES
 
 COMMAND = [sys.executable, "-c", "from cellrot_infer.cli import main; main()"]
@@ -84,38 +79,6 @@ def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
     for ending in ("cells.csv", "differential.csv"):
         one, two = (tmp_path / n / f"pbc_fields.{ending}" for n in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-
-
-def start_long(folder: Path) -> subprocess.Popen[str]:
-    """Start a run in `folder` that is long enough to be disturbed."""
-    frame = FRAMES / "bccd" / "BloodImage_00007.jpg"
-    (folder / "in").mkdir()
-    for number in range(200):
-        shutil.copy(frame, folder / "in" / f"{number}.jpg")
-    options = "--report", "csv,geojson", "--out", "out", "--model", write_model(folder)
-    return start("in", *options, folder=folder)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_a_run_that_is_stopped_leaves_no_part(
-    tmp_path: Path, number: int, status: int
-) -> None:
-    process = start_long(tmp_path)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out/*.geojson")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-
-    assert process.returncode == status
-    assert "Traceback" not in said
-    names = [path.name for path in (tmp_path / "out").iterdir()]
-    assert names
-    assert all(name.endswith(".geojson") for name in names)
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_run(

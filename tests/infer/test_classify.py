@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,6 +87,32 @@ def test_few_batch_sizes_occur(
         classifier.classify(random_patches(70)[:count])
 
     assert set(sizes) == {1, 2, 4, 8, 16}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "bfc_arena.cc:360 Failed to allocate memory for requested buffer",
+            MemoryError,
+        ),
+        ("CUDA failure 2: out of memory", MemoryError),
+        ("CUDA failure 999: unknown error", DeviceError),
+    ],
+)
+def test_what_the_runtime_meets_is_told(
+    classifier: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    kind: type[Exception],
+) -> None:
+    def failing(*_: object) -> None:
+        raise ort.capi.onnxruntime_pybind11_state.Fail(said)
+
+    monkeypatch.setattr(classifier, "_session", SimpleNamespace(run=failing))
+
+    with pytest.raises(kind, match=re.escape(said)):
+        classifier.classify(random_patches(1))
 
 
 def refusal(path: Path) -> str:

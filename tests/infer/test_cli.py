@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cellrot_infer import cli, pipeline
+from cellrot_infer import cli, journal, pipeline
 from cellrot_infer.terminal import bar, differential_table, frame_notes
 from cellrot_infer.types import FrameRecord, PixelSize
 from tests.conftest import write_model
@@ -68,7 +68,8 @@ def count(command: Command, tmp_path: Path, tiny_model: Path) -> Command:
 
 def written(tmp_path: Path) -> set[str]:
     folder = tmp_path / "out"
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return names - {journal.NAME}
 
 
 def copied(path: Path, source: Path = FRAME) -> Path:
@@ -124,6 +125,31 @@ def test_a_folder_is_one_slide_with_a_file_a_frame(
         *("in.cells.csv", "in.differential.csv", "in.summary.csv"),
         *("in.a.jpg.geojson", "in.a.png.geojson"),
     }
+
+
+def test_reports_lie_as_the_inputs_do(count: Command, tmp_path: Path) -> None:
+    for name in ("0815/a.jpg", "ward 3/0815/a.jpg"):
+        copied(tmp_path / "in" / name)
+
+    outcome = count(tmp_path / "in", "--recursive", "--report", "csv,geojson")
+
+    assert outcome.status == 0
+    out = tmp_path / "out"
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*.*son")}
+    assert files == {"0815.a.geojson", "ward 3/0815.a.geojson"}
+    assert (out / "ward 3" / "0815.cells.csv").exists()
+
+
+def test_a_list_and_a_pattern_are_inputs(count: Command, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        copied(tmp_path / "in" / name)
+    listed = holding(tmp_path / "list.txt", f"{tmp_path / 'in' / 'c.jpg'}\n".encode())
+
+    outcome = count(tmp_path / "in" / "[ab].jpg", "--list", listed)
+
+    assert outcome.status == 0
+    names = {row.split(",")[0] for row in outcome.out.splitlines()[1:]}
+    assert names == {"a.jpg", "b.jpg", "c.jpg"}
 
 
 def test_letters_and_spaces_in_a_path_work(count: Command, tmp_path: Path) -> None:

@@ -6,36 +6,50 @@ import pytest
 
 from cellrot_infer import terminal
 from cellrot_infer.classify import Classifier
+from cellrot_infer.counting import Request
+from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
-from cellrot_infer.run import Request, Run, find_slides
+from cellrot_infer.resume import take_up
+from cellrot_infer.run import Run
+from cellrot_infer.slides import find_slides
+from cellrot_infer.types import Report
 from tests.infer.images import FRAMES
 
 
-def test_every_image_is_a_step_also_a_bad_one(tmp_path: Path, tiny_model: Path) -> None:
+def counted(
+    inputs: list[Path], folder: Path, model: Path, *, pixel_size_um: float | None = 0.1
+) -> tuple[list[tuple[Report, list[Path]]], int]:
+    """Return what a run yields, and how many steps it counted."""
     steps: list[None] = []
+    request = Request(("csv",), folder, read_scheme(), pixel_size_um)
+    classifier = Classifier.load(model, device="cpu")
+    slides = find_slides(inputs)
+    with Journal(folder) as journal:
+        left = take_up(journal, request, slides, str(model))
+        run = Run(classifier, request, journal, slides, lambda: steps.append(None))
+        return list(run.count(left)), len(steps)
+
+
+def test_every_image_is_a_step_also_a_bad_one(tmp_path: Path, tiny_model: Path) -> None:
     inputs = [FRAMES / "pbc_fields", tmp_path / "gone.png"]
-    request = Request(("csv",), tmp_path, read_scheme(), pixel_size_um=0.1)
-    classifier = Classifier.load(tiny_model, device="cpu")
 
-    run = Run(classifier, request, lambda: steps.append(None))
-    (fields, files), (gone, nothing) = run.slides(find_slides(inputs))
+    ((fields, files), (gone, nothing)), steps = counted(inputs, tmp_path, tiny_model)
 
-    assert len(steps) == 7
+    assert steps == 7
     assert (len(fields.frames), len(fields.failures)) == (6, 0)
     assert {file.suffix for file in files} == {".csv"}
     assert (len(gone.frames), len(gone.failures), nothing) == (0, 1, [])
 
 
+@pytest.mark.parametrize(("told", "words"), [(None, "automatic"), (0.1, "0.1 um")])
 def test_a_report_says_how_the_pixel_size_came_about(
-    tmp_path: Path, tiny_model: Path
+    tmp_path: Path, tiny_model: Path, told: float | None, words: str
 ) -> None:
-    classifier = Classifier.load(tiny_model, device="cpu")
     image = FRAMES / "pbc_fields" / "BA_10387.jpg"
 
-    for told, words in ((None, "automatic"), (0.1, "0.1 um")):
-        request = Request(("csv",), tmp_path, read_scheme(), pixel_size_um=told)
-        ((report, _),) = Run(classifier, request).slides(find_slides([image]))
-        assert dict(report.provenance.settings)["pixel size"] == words
+    (((report, _),), _) = counted([image], tmp_path, tiny_model, pixel_size_um=told)
+
+    assert dict(report.provenance.settings)["pixel size"] == words
 
 
 def test_a_bar_shows_on_a_terminal_when_it_takes_long(

@@ -1,13 +1,15 @@
 """Cells are found where people saw them, and nowhere else."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cellrot_infer.segment import segment
+from cellrot_infer.cytoplasm import calibrate
+from cellrot_infer.segment import find_cells, frame_density, segment
 from cellrot_infer.types import RGB, Box, Frame, PixelSize
 
 FRAMES = Path(__file__).parents[1] / "data" / "frames"
@@ -49,3 +51,15 @@ def test_the_white_cells_of_real_frames_are_found(folder: str) -> None:
 
         for box in expected:
             assert max(overlap(cell.box, box) for cell in cells) > 0.5, name
+
+
+def test_what_is_known_of_the_stain_is_not_learnt_again() -> None:
+    path = FRAMES / "bccd" / "BloodImage_00007.jpg"
+    frame = Frame(path.name, read(path), PixelSize(0.07, "option"))
+    density = frame_density(frame)
+    shape = frame.pixels.shape[:2]
+    known = calibrate(density)
+
+    assert find_cells(density, shape, 0.07, known) == segment(frame)
+    changed = replace(known, nuclear_threshold=10.0)
+    assert find_cells(density, shape, 0.07, changed) == []

@@ -1,5 +1,6 @@
 """Inputs become slides, and no two of them ever write the same file."""
 
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellrot_infer.slides import distinct_stems, find_slides
+from cellrot_infer.writers.text import file_stem
 
 
 def make(folder: Path, *names: str) -> list[Path]:
@@ -58,6 +60,83 @@ def test_the_same_input_twice_is_one_slide(tmp_path: Path) -> None:
     (path,) = make(tmp_path, "a.png")
 
     assert len(find_slides([path, tmp_path / "." / "a.png"])) == 1
+
+
+def test_each_image_of_a_folder_can_be_a_slide(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.png", "in/b.png", "in/b.jpg", "a.png", "empty/notes.txt")
+    inputs = [tmp_path / "in", tmp_path / "empty", tmp_path / "in" / "b.png"]
+
+    found = find_slides(inputs, each=True)
+
+    assert [slide.stem for slide in found] == ["a", "b.jpg", "b.png", "empty"]
+    assert [len(slide.images) for slide in found] == [1, 1, 1, 0]
+
+
+def test_folders_in_folders_are_slides_that_lie_as_the_inputs_do(
+    tmp_path: Path,
+) -> None:
+    make(
+        tmp_path,
+        "in/top.png", "in/0815/1.png", "in/ward 3/0815/1.png", "in/ward 3/0816/2.png",
+        "in/ward 3/~a/b/3.png", "in/notes/x.txt", "in/.cache/4.png",
+    )  # fmt: skip
+
+    found = find_slides([tmp_path / "in"], recursive=True)
+    alone = find_slides([tmp_path / "in"], recursive=True, each=True)
+
+    strange = file_stem("~a")
+    assert [slide.stem for slide in found] == [
+        "in", "0815", "ward 3/0815", "ward 3/0816", f"ward 3/{strange}/b",
+    ]  # fmt: skip
+    assert [slide.stem for slide in alone] == [
+        "top", "0815/1", "ward 3/0815/1", "ward 3/0816/2", f"ward 3/{strange}/b/3",
+    ]  # fmt: skip
+    assert [len(slide.images) for slide in found] == [1, 1, 1, 1, 1]
+
+
+def test_a_tree_without_images_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "in/deeper/notes.txt")
+
+    (found,) = find_slides([tmp_path / "in"], recursive=True)
+
+    assert (found.name, found.images) == ("in", ())
+
+
+def test_the_same_folder_of_two_trees_has_two_names(tmp_path: Path) -> None:
+    make(tmp_path, "mon/0815/1.png", "tue/0815/1.png")
+
+    found = find_slides([tmp_path / "mon", tmp_path / "tue"], recursive=True)
+
+    assert [slide.stem for slide in found] == ["mon_0815", "tue_0815"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_to_the_folder_above_is_no_endless_tree(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.png")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+
+    assert len(find_slides([tmp_path / "in"], recursive=True)) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["in/a.png", "in.a.png"],
+        ["in/a.b.png", "in.a/b.png"],
+        ["in/a.png", "IN.A.png"],
+        ["x/in/a.png", "y/in/a.png"],
+    ],
+)
+def test_no_frame_writes_a_file_of_another_slide(
+    tmp_path: Path, names: list[str]
+) -> None:
+    paths = make(tmp_path, *names)
+    inputs = [path if path.parent == tmp_path else path.parent for path in paths]
+
+    found = find_slides(inputs)
+
+    bases = [stem for slide in found for stem in {slide.stem, *slide.frame_stems()}]
+    assert len({stem.casefold() for stem in bases}) == len(bases)
 
 
 @pytest.mark.parametrize(

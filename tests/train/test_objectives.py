@@ -270,3 +270,14 @@ def test_a_feature_that_wakes_late_does_not_outweigh_the_others() -> None:
     before = classifier(torch.zeros(1, 6))
     after = classifier(torch.tensor([[0, 0, 0, 1.0, 0, 0]]))
     assert (after - before).abs().max() < 20
+
+
+def test_the_rounding_of_a_feature_that_hardly_varies_stays_invisible() -> None:
+    features, labels = blobs(300)
+    features[:, 1] = 50 + features[:, 1] / 10
+    classifier = fit_classifier(features, labels, 3)
+    step = torch.tensor([0, 50 * 1e-6, 0, 0, 0, 0])
+
+    before, after = classifier(features), classifier(features + step)
+
+    assert (after - before).abs().max() < 5e-5

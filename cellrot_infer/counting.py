@@ -1,0 +1,95 @@
+"""The work on one image: from its path to all that a run keeps of it.
+
+It reads the image and writes nothing, so that it can be done in any order, by several
+threads or on another machine.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellrot_infer.classify import Classifier
+from cellrot_infer.frames import Scales
+from cellrot_infer.journal import FileState, Kept
+from cellrot_infer.outputs import frame_files, frame_pictures
+from cellrot_infer.pipeline import analyze_or_fail, compose_report, read_or_fail
+from cellrot_infer.provenance import Pairs
+from cellrot_infer.types import Failure, Scheme
+from cellrot_infer.writers.csv import ENGLISH, CsvStyle
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to do with each slide."""
+
+    kinds: Sequence[str]
+    folder: Path
+    scheme: Scheme
+    pixel_size_um: float | None = None
+    csv_style: CsvStyle = ENGLISH
+
+    @property
+    def settings(self) -> Pairs:
+        """What changes the result, for the report."""
+        told = self.pixel_size_um
+        return (("pixel size", "automatic" if told is None else f"{told:g} um"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An image to count: its place in the run, its file, and what its slide knows.
+
+    `base` begins the names of the files that are written on it alone.
+    """
+
+    slide: int
+    image: int
+    path: Path
+    base: Path
+    scales: Scales
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What is kept of an image: no pixels, so that there is room for the next.
+
+    `files` are the frame's own, by ending; `pictures` as `frame_pictures` gives them.
+    """
+
+    file: FileState
+    kept: Kept
+    files: Mapping[str, bytes]
+    pictures: Mapping[int, bytes]
+
+
+def count_image(
+    task: Task, request: Request, classifier: Classifier
+) -> Counted | Failure:
+    """Return what is found in the image of `task`, or why it could not be analysed."""
+    size, modified_ns = _size_and_time(task.path)  # before it is read: it may change
+    frame = read_or_fail(
+        task.path,
+        pixel_size_um=request.pixel_size_um,
+        fallback_um=classifier.card.pixel_size_um,
+        scales=task.scales,
+    )
+    result = analyze_or_fail(frame, classifier)
+    if isinstance(result, Failure):
+        return result
+    report = compose_report(
+        [result], classifier, name=task.path.name, scheme=request.scheme
+    )
+    return Counted(
+        FileState(size, modified_ns, result.record.sha256),
+        Kept(result.record, result.findings),
+        frame_files(report, result, request.kinds),
+        frame_pictures(result, request.kinds),
+    )
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0  # reading says why
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,160 @@
+"""What is left to do of a run: all of it, or what its journal does not have yet."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from cellrot_infer.card import read_model
+from cellrot_infer.counting import Request
+from cellrot_infer.errors import FrameError, OutputError
+from cellrot_infer.images import read_file
+from cellrot_infer.journal import FileState, Journal
+from cellrot_infer.models import find_model
+from cellrot_infer.outputs import frame_paths, slide_paths
+from cellrot_infer.provenance import Pairs, versions
+from cellrot_infer.slides import Slide
+
+Left = Mapping[int, set[int]]  # slide -> its images to count, for slides to report on
+EITHER = "ask for the same, or count all again with --restart"
+
+
+def take_up(
+    journal: Journal,
+    request: Request,
+    slides: Sequence[Slide],
+    model: str,
+    *,
+    resume: bool | None = None,
+) -> Left:
+    """Begin a run in `journal`, or go on with the one in it; return what is left.
+
+    `resume` True goes on where a run is there, False always begins anew, and None
+    begins anew unless that would throw away what a run that stopped has counted.
+    Raises OutputError where it would, or where the run that is there is another one.
+    """
+    identity = _identity(request, model)
+    plan = [(slide.stem, [path.name for path in slide.images]) for slide in slides]
+    there = journal.plan()
+    if resume and there:
+        _check_identity(journal, dict(identity))
+        _check_plan(journal, plan)
+        _check_files(journal, slides)
+        return _left(journal, request, slides)
+    if resume is None and journal.images_done() and not _is_finished(journal):
+        total = sum(len(images) for _, images in there)
+        raise OutputError(
+            f"{journal.path.parent}: a run stopped here after {journal.images_done()} "
+            f"of {total} images; go on with it with --resume, or count all again with "
+            "--restart"
+        )
+    journal.start(identity, plan)
+    return {number: set(range(len(each.images))) for number, each in enumerate(slides)}
+
+
+def _identity(request: Request, model: str) -> Pairs:
+    style = request.csv_style
+    content, _ = read_model(find_model(model))
+    return (
+        ("model", hashlib.sha256(content).hexdigest()),
+        *request.settings,
+        ("reports", ",".join(request.kinds)),
+        ("csv", f"{style.delimiter} {style.decimal}"),
+        ("lineages", hashlib.sha256(repr(request.scheme).encode()).hexdigest()),
+        *versions(),
+    )
+
+
+def _is_finished(journal: Journal) -> bool:
+    return len(journal.finished()) == len(journal.plan())
+
+
+def _check_identity(journal: Journal, now: dict[str, str]) -> None:
+    began = journal.identity()
+    for key in now | began:
+        if now.get(key) != began.get(key):
+            raise OutputError(
+                f"{journal.path}: its run had {key} {began.get(key, 'none'):.40}, "
+                f"now it is {now.get(key, 'none'):.40}; {EITHER}"
+            )
+
+
+def _check_plan(journal: Journal, plan: Sequence[tuple[str, list[str]]]) -> None:
+    began = {(stem, name): None for stem, names in journal.plan() for name in names}
+    now = {(stem, name): None for stem, names in plan for name in names}
+    if strange := next((key for key in now if key not in began), None):
+        raise OutputError(
+            f"{journal.path}: {strange[1]} was no input of its run; {EITHER}"
+        )
+    if missing := next((key for key in began if key not in now), None):
+        raise OutputError(
+            f"{journal.path}: its run had the input {missing[1]}, too; {EITHER}"
+        )
+    if [stem for stem, _ in plan] != [stem for stem, _ in journal.plan()]:
+        raise OutputError(
+            f"{journal.path}: its run had the inputs in another order; {EITHER}"
+        )
+
+
+def _check_files(journal: Journal, slides: Sequence[Slide]) -> None:
+    """Raise OutputError where an image is not the one that was counted."""
+    for number, slide in enumerate(slides):
+        for image, counted in journal.files(number).items():
+            if not _is_same(slide.images[image], counted):
+                raise OutputError(
+                    f"{journal.path}: {slide.images[image]} is not the file that was "
+                    "counted; put it back, or count all again with --restart"
+                )
+
+
+def _is_same(path: Path, counted: FileState) -> bool:
+    try:
+        status = path.stat()
+        if (status.st_size, status.st_mtime_ns) == (counted.size, counted.modified_ns):
+            return True
+        return hashlib.sha256(read_file(path)).hexdigest() == counted.sha256
+    except (OSError, FrameError):
+        return False
+
+
+def _left(journal: Journal, request: Request, slides: Sequence[Slide]) -> Left:
+    """Return what the journal does not have, or has without the files that go with it.
+
+    Images that failed are tried again.
+    """
+    finished = journal.finished()
+    left: dict[int, set[int]] = {}
+    for number, slide in enumerate(slides):
+        images, done = set(range(len(slide.images))), set(journal.files(number))
+        complete = number in finished and done == images != set()
+        lost = _lost(request, slide, done)
+        written = slide_paths(request.kinds, request.folder / slide.stem)
+        if complete and not lost and all(map(_is_there, written)):
+            continue
+        if complete:
+            lost = done  # what was counted is in the reports, and no longer in here
+        if lost or number in finished:
+            journal.drop(number, lost)
+        left[number] = images - (done - lost)
+    _names.cache_clear()
+    return left
+
+
+def _lost(request: Request, slide: Slide, done: set[int]) -> set[int]:
+    """Return which of the images that are `done` lack a file of their own."""
+    if not done or not frame_paths(request.kinds, request.folder / "any"):
+        return set()
+    stems = slide.frame_stems()
+    files = {k: frame_paths(request.kinds, request.folder / stems[k]) for k in done}
+    return {image for image in done if not all(map(_is_there, files[image]))}
+
+
+def _is_there(path: Path) -> bool:
+    return path.name in _names(path.parent)
+
+
+@cache
+def _names(folder: Path) -> frozenset[str]:
+    """Return the names in `folder`, read once: a share takes a while for each."""
+    return frozenset(os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208

@@ -1,0 +1,192 @@
+"""Corrections of reviewed reports as training labels.
+
+A table of corrections names frames by their hash and cells by their box. The cells are
+cut from the frames again, exactly as the report showed them, and join a patch set.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+from cellrot_infer.errors import DataError
+from cellrot_infer.frames import read_frame
+from cellrot_infer.metadata import USABLE_UM
+from cellrot_infer.patches import cut_patches
+from cellrot_infer.review import read_corrections, unquoted
+from cellrot_infer.types import Box, Cell, Frame, PixelSize
+from cellrot_infer.writers.csv import plain
+from cellrot_infer.writers.text import file_stem
+from cellrot_train.cut import TRAIN, Row, find_frames, new_set, write_patches
+from cellrot_train.data import PatchRecord, load_patch_set
+
+PLACE = "frame_sha256", "x_px", "y_px", "width_px", "height_px", "pixel_size_um"
+SUFFIX = "corrections.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a reviewer said of one cell; `frame` is its name as the table shows it."""
+
+    frame: str
+    sha256: str
+    box: Box
+    pixel_size_um: float
+    label: str
+    time: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedSet:
+    """A patch set with corrected cells in it, and the classes that only these have."""
+
+    folder: Path
+    cells: int
+    new_classes: tuple[str, ...]
+
+
+def with_corrections(
+    data: Path, labels: Path, frames: Path, out: Path, *, patch_pixel_um: float
+) -> CorrectedSet:
+    """Return a patch set in the folder `out`: that at `data` and the corrected cells.
+
+    `labels` is a table of corrections, or a folder of them; the frames are looked for
+    in the folder `frames`, however deep. A corrected cell trains, unless its slide (the
+    folder of its frame) belongs to another split of `data`. The name of the set says
+    what went into it, and a set that is there already is taken as it is. Raises
+    DataError where a frame is missing or is no longer the one that was reviewed.
+    """
+    records = load_patch_set(data).records
+    words = read_words(labels)
+    digest = _digest(records, words, patch_pixel_um)
+    folder = out.resolve() / f"corrected-{digest[:12]}"
+    if not folder.exists():
+        splits = {record.slide: record.split for record in records if record.slide}
+        rows: list[Row] = [_row(record) for record in records]
+        with new_set(folder, rows) as part:
+            for path, said in _found_frames(words, frames).items():
+                slide = file_stem(path.parent.name)
+                place = splits.get(slide, TRAIN), slide
+                rows += _cut(path, said, place, part, patch_pixel_um)
+    new = {word.label for word in words} - {record.label for record in records}
+    return CorrectedSet(folder, len(words), tuple(sorted(new)))
+
+
+def read_words(labels: Path) -> list[Word]:
+    """Return the last word on each cell in the table or the folder `labels`."""
+    tables = sorted(labels.glob(f"*{SUFFIX}")) if labels.is_dir() else [labels]
+    words = [word for table in tables for word in _read_table(table)]
+    if not words:
+        raise DataError(
+            f"{labels}: holds no corrections; save them from the HTML report"
+        )
+    words.sort(key=lambda word: word.time)
+    return list({(word.sha256, word.box): word for word in words}.values())
+
+
+def _read_table(table: Path) -> Iterator[Word]:
+    for line, row in read_corrections(table):
+        if missing := [name for name in PLACE if name not in row]:
+            raise DataError(
+                f"{table}: lacks {', '.join(missing)}, which say where the cells are; "
+                "save the corrections from the HTML report again"
+            )
+        try:
+            yield _word(row)
+        except ValueError as error:
+            raise DataError(f"{table}, line {line}: {error}") from None
+
+
+def _word(row: Mapping[str, str]) -> Word:
+    """Return what `row` says; ValueError where it cannot be."""
+    box = Box(*(int(_number(row, name)) for name in PLACE[1:5]))
+    pixel_size_um = _number(row, "pixel_size_um")
+    if min(box.x_px, box.y_px) < 0 or min(box.width_px, box.height_px) < 1:
+        raise ValueError(f"{box} is no box of a cell")
+    if not USABLE_UM[0] <= pixel_size_um <= USABLE_UM[1]:
+        raise ValueError(f"the pixel size is {row['pixel_size_um']} um")
+    if not (label := unquoted(row["label"]).strip()):
+        raise ValueError("the label is empty")
+    sha256 = row["frame_sha256"].lower()
+    return Word(row["frame"], sha256, box, pixel_size_um, label, row["time"])
+
+
+def _number(row: Mapping[str, str], name: str) -> float:
+    try:
+        value = float(row[name].replace(",", "."))  # a German spreadsheet's comma
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {row[name]!r:.40}, expected a number")
+    return value
+
+
+def _found_frames(words: Sequence[Word], folder: Path) -> dict[Path, list[Word]]:
+    """Return the words on each frame, by the path that has its name and its hash."""
+    candidates: dict[str, list[Path]] = {}
+    for path in find_frames([folder]):
+        candidates.setdefault(plain(path.name), []).append(path.resolve())
+    said: dict[tuple[str, str], list[Word]] = {}
+    for word in words:
+        said.setdefault((word.frame, word.sha256), []).append(word)
+    return {
+        _unchanged(candidates.get(name, []), name, sha256, folder): about
+        for (name, sha256), about in said.items()
+    }
+
+
+def _unchanged(paths: Sequence[Path], name: str, sha256: str, folder: Path) -> Path:
+    if not paths:
+        raise DataError(
+            f"{folder}: has no frame {name!r}, which the corrections are about; name "
+            "the folder of the frames with --frames"
+        )
+    for path in paths:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                return path
+    raise DataError(
+        f"{paths[0]}: is not the frame that was reviewed (its SHA-256 is another), so "
+        "the places of its cells no longer hold; bring back the frame as it was"
+    )
+
+
+def _cut(
+    path: Path,
+    said: Sequence[Word],
+    place: tuple[str, str],
+    part: Path,
+    patch_pixel_um: float,
+) -> Iterator[Row]:
+    """Write the patches of the cells that were spoken of; yield their index rows.
+
+    `place` is the split and the slide that they belong to.
+    """
+    frame = read_frame(path, pixel_size_um=said[0].pixel_size_um)
+    for word in said:
+        _refuse_outside(word.box, frame, path)
+        scaled = replace(frame, pixel_size=PixelSize(word.pixel_size_um, "option"))
+        cell = Cell(word.box, (), (), 0.0, 0.0, False, 1.0)
+        corners = "-".join(map(str, astuple(word.box)))
+        name = f"{word.sha256[:12]}-{corners}.png"
+        write_patches(part, [name], cut_patches(scaled, [cell], patch_pixel_um))
+        yield name, word.label, *place, path.name, word.box.x_px, word.box.y_px
+
+
+def _refuse_outside(box: Box, frame: Frame, path: Path) -> None:
+    height_px, width_px = frame.pixels.shape[:2]
+    if box.x_px >= width_px or box.y_px >= height_px:
+        raise DataError(f"{path}: {box} is not in the frame; was the table edited?")
+
+
+def _row(record: PatchRecord) -> Row:
+    file = record.file.resolve().as_posix()
+    return file, record.label, record.split, record.slide, "", "", ""
+
+
+def _digest(
+    records: Sequence[PatchRecord], words: Sequence[Word], patch_pixel_um: float
+) -> str:
+    text = repr(([_row(record) for record in records], words, patch_pixel_um))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
