@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
@@ -24,6 +25,9 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
 MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
 MAX_FIELDS = 10_000  # of a message; a model of ours has some dozens
+# Protobuf's text `location`: the key by which a tensor names a file that holds it. The
+# hash of the card would not cover that file, and the name may lead anywhere.
+_ELSEWHERE = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 _METADATA_FIELD = 14  # ModelProto.metadata_props, a repeated StringStringEntryProto
 
 
@@ -129,6 +133,11 @@ def read_model(path: Path) -> tuple[bytes, ModelCard]:
         raise ModelError(
             f"{path}: no model of cellrot (its metadata has no card); "
             "write one with `cellrot-train export`"
+        )
+    if _ELSEWHERE.search(graph):
+        raise ModelError(
+            f"{path}: names another file that would hold its weights; a model of "
+            "cellrot is one file, written with `cellrot-train export`"
         )
     card = ModelCard.from_json(text, str(path))
     if card.sha256 != _digest(graph, text, str(path)):

@@ -45,6 +45,7 @@ def open_session(
     naming `source`, where ONNX Runtime cannot load the model.
     """
     ort.set_default_logger_severity(_FATAL)
+    ort.disable_telemetry_events()  # on Windows it would tell of each session
     if device == "cpu":
         return _session(model, [CPU], threads, source), "CPU, as asked"
     obstacle = driver_obstacle()

@@ -35,7 +35,6 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # a rename must not outlive its content
         part.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
     finally:
@@ -48,8 +47,8 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have a rename in `folder` outlive a power cut; Windows sees to it by itself."""
+def sync_folder(folder: Path) -> None:
+    """Have the names in `folder` outlive a power cut; Windows sees to it by itself."""
     if os.name != "posix":
         return
     entry = os.open(folder, os.O_RDONLY)

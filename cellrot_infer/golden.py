@@ -1,7 +1,6 @@
 """The golden cells of a card: does the file still say here what it said at export?"""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,25 +29,28 @@ def golden_error(classifier: Classifier) -> float:
     if not len(patches):
         return 0.0
     actual = classifier.classify(patches).probabilities
-    expected = np.stack([_probabilities(cell) for cell in classifier.card.golden])
-    if actual.shape != expected.shape:
+    expected = [_probabilities(cell) for cell in classifier.card.golden]
+    if strange := [row for row in expected if row.shape != actual[0].shape]:
         raise ModelError(
-            f"model {classifier.card.name}: its golden cells have {expected.shape[1]} "
+            f"model {classifier.card.name}: a golden cell has {len(strange[0])} "
             f"probabilities, expected {actual.shape[1]}"
         )
-    return float(np.abs(actual - expected).max())
+    return float(np.abs(actual - np.stack(expected)).max())
 
 
 def _patch(cell: Mapping[str, Any]) -> Patches:
     try:
         data = base64.b64decode(str(cell.get("patch", "")), validate=True)
         return read_image(data, "golden cell")
-    except (binascii.Error, FrameError) as error:
+    except (ValueError, FrameError) as error:
         raise ModelError(f"a golden cell cannot be read ({error})") from None
 
 
 def _probabilities(cell: Mapping[str, Any]) -> Floats:
     try:
-        return np.array(cell.get("probabilities"), np.float32).reshape(-1)
-    except (TypeError, ValueError):
+        values = np.array(cell.get("probabilities"), np.float32).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
         raise ModelError("a golden cell has no probabilities") from None
+    if not np.isfinite(values).all():
+        raise ModelError("a golden cell has probabilities that are no numbers")
+    return values

@@ -6,7 +6,8 @@ classifier took one class for another when it was validated.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Counts = NDArray[np.int64]
 Z_95 = 1.959963984540054  # standard normal quantile at 0.975
 EM_STEPS = 200
+MAX_COUNT = 10**12  # cells; numbers beyond are no counts
 CHAINS, WARM_UP, STEPS = 64, 150, 150  # the ends stay within a tenth of the width
 
 
@@ -99,6 +101,18 @@ def classifier_intervals(
     low, high = np.quantile(shares, [0.025, 0.975], axis=0)
     low[counts + known == 0] = 0  # never seen: that there is none cannot be ruled out
     return tuple(map(Interval, low.tolist(), high.tolist()))
+
+
+def is_confusion(rows: object, classes: int) -> TypeGuard[Sequence[Sequence[int]]]:
+    """Return whether `rows` are the counts that `classifier_intervals` can take."""
+    table = rows if isinstance(rows, (list, tuple)) else ()
+    return len(table) == classes and all(_is_counts(row, classes) for row in table)
+
+
+def _is_counts(row: object, classes: int) -> bool:
+    if not isinstance(row, (list, tuple)) or len(row) != classes:
+        return False
+    return all(type(count) is int and 0 <= count < MAX_COUNT for count in row)
 
 
 def _draw_shares(

@@ -269,7 +269,14 @@ class Journal:
 
     def _rows(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         with self._told():
-            yield from self._database.execute(query, values)
+            rows = self._database.execute(query, values)
+        while row := self._next(rows):  # no `with` stays open if the reader stops
+            yield row
+
+    def _next(self, rows: sqlite3.Cursor) -> tuple[Any, ...] | None:
+        with self._told():
+            row: tuple[Any, ...] | None = rows.fetchone()
+        return row
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from functools import cache
 from importlib import metadata
 
 from cellrot_infer.classify import Classifier
+from cellrot_infer.intervals import is_confusion
 from cellrot_infer.types import Provenance
 
 LIBRARIES = ("cellrot", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu")
@@ -46,10 +47,4 @@ def _confusion(
     """Return the confusion matrix of the validation, empty where the card has none."""
     validation = metrics.get("val")
     rows = validation.get("confusion") if isinstance(validation, dict) else None
-    if not isinstance(rows, list) or len(rows) != classes:
-        return ()
-    if not all(isinstance(row, list) and len(row) == classes for row in rows):
-        return ()
-    if not all(type(count) is int for row in rows for count in row):
-        return ()
-    return tuple(map(tuple, rows))
+    return tuple(map(tuple, rows)) if is_confusion(rows, classes) else ()

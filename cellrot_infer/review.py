@@ -77,7 +77,7 @@ def correct(report: Report, corrections: str, source: str = "corrections") -> Re
             correction = _correction(row, found, labels)
             if (key := (correction.frame, correction.number)) in words:
                 raise ValueError(f"a second word on cell {key[1]} of {key[0]!r}")
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # a time before the year 1
             raise ReportError(f"{source}, line {line}: {error}") from None
         words[key] = correction
     if not words:
@@ -149,19 +149,26 @@ def _rows(corrections: str, source: str) -> Iterator[tuple[int, dict[str, str]]]
     # a German spreadsheet saves with semicolons what it read with commas
     delimiter = ";" if header.count(";") > header.count(",") else ","
     table = csv.reader(io.StringIO(corrections, newline=""), delimiter=delimiter)
-    columns = next(table, [])
+    try:
+        rows = [(table.line_num, cells) for cells in table if cells]
+    except csv.Error as error:
+        raise ReportError(
+            f"{source}, line {table.line_num}: no valid CSV ({error}); save it again "
+            "from the HTML report"
+        ) from None
+    columns = rows.pop(0)[1] if rows else []
     if missing := [name for name in COLUMNS if name not in columns]:
         raise ReportError(
             f"{source}: no table of corrections (it lacks {', '.join(missing)}); "
             "save it from the HTML report"
         )
-    for cells in filter(None, table):
+    for line, cells in rows:
         if len(cells) != len(columns):
             raise ReportError(
-                f"{source}, line {table.line_num}: {len(cells)} columns, expected "
+                f"{source}, line {line}: {len(cells)} columns, expected "
                 f"{len(columns)}; save it again from the HTML report"
             )
-        yield table.line_num, dict(zip(columns, cells, strict=True))
+        yield line, dict(zip(columns, cells, strict=True))
 
 
 def _entries(

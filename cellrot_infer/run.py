@@ -11,7 +11,7 @@ from cellrot_infer.classify import Classifier
 from cellrot_infer.counting import Counted, Request, Task, count_image
 from cellrot_infer.devices import available_threads
 from cellrot_infer.errors import ModelError
-from cellrot_infer.files import make_folder, remove_parts, write_bytes
+from cellrot_infer.files import make_folder, remove_parts, sync_folder, write_bytes
 from cellrot_infer.frames import Scales, judge_scales
 from cellrot_infer.journal import Journal, Kept
 from cellrot_infer.outputs import (
@@ -112,6 +112,8 @@ class Run:
         """Write the files of an image, and only then say that it is done."""
         for ending, content in counted.files.items():
             write_bytes(with_ending(task.base, ending), content)
+        if counted.files:
+            sync_folder(task.base.parent)
         place = task.slide, task.image
         self.journal.add(*place, counted.file, counted.kept, counted.pictures)
 
@@ -146,6 +148,7 @@ class Run:
             pictures.add(kept[image].record.name, cell, picture)
         base, style = self.request.folder / slide.stem, self.request.csv_style
         files = list(write_slide(report, pictures, kinds, base, style))
+        sync_folder(base.parent)
         stems = slide.frame_stems()
         bases = (self.request.folder / stems[image] for image in kept)
         return files + [path for base in bases for path in frame_paths(kinds, base)]

@@ -1,6 +1,6 @@
 """A model's certificate measured again on this machine, with its golden cells."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from cellrot_infer.classify import Classifier
 from cellrot_infer.errors import ModelError
 from cellrot_infer.golden import TOLERANCE, golden_error, golden_patches
 
+LARGEST = 1e6  # no figure of a certificate comes near
 ROUNDING = 1e-5  # what float32 sums in another order differ by
 
 
@@ -59,14 +60,17 @@ def _quarter_turn(
 
 
 def _number(values: Mapping[str, Any], key: str) -> float:
-    value = values.get(key)
-    if not isinstance(value, (int, float)):
-        raise ModelError(f"the certificate has no {key}; export the model again")
-    return float(value)
+    return _checked(values.get(key), key)
 
 
 def _mean(values: Mapping[str, Any], key: str) -> float:
     numbers = values.get(key)
-    if not isinstance(numbers, Sequence) or not numbers:
+    if not isinstance(numbers, list) or not numbers:
         raise ModelError(f"the certificate has no {key}; export the model again")
-    return float(np.mean(numbers))
+    return float(np.mean([_checked(number, key) for number in numbers]))
+
+
+def _checked(value: object, key: str) -> float:
+    if isinstance(value, (int, float)) and abs(value) < LARGEST:
+        return float(value)
+    raise ModelError(f"the certificate has no {key}; export the model again")

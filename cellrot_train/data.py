@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from random import Random
 
 import numpy as np
@@ -174,6 +174,11 @@ def _record(row: dict[str, str | None], index: Path, line: int) -> PatchRecord:
     split = (row.get("split") or "").strip()
     if not name:
         raise DataError(f"{index}, line {line}: the path is empty")
+    if not _stays_inside(name):
+        raise DataError(
+            f"{index}, line {line}: {name!r:.200} leads out of the folder; expected a "
+            "path inside it"
+        )
     if split and split not in SPLITS:
         raise DataError(
             f"{index}, line {line}: split is {split!r}, expected train, val or test"
@@ -182,12 +187,25 @@ def _record(row: dict[str, str | None], index: Path, line: int) -> PatchRecord:
     return PatchRecord(index.parent / name, name, label, split, slide)
 
 
+def _stays_inside(name: str) -> bool:
+    """Return whether `name` names a file below its folder, on Windows too."""
+    path = PureWindowsPath(name)  # takes both slashes, drives and shares
+    return not path.anchor and ".." not in path.parts
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def _refuse_missing(records: Sequence[PatchRecord], index: Path) -> None:
-    missing = [record.name for record in records if not record.file.is_file()]
+    missing = [record.name for record in records if not _is_file(record.file)]
     if missing:
         raise DataError(
             f"{index}: {len(missing)} of {len(records)} files are missing, "
-            f"the first is {missing[0]}"
+            f"the first is {missing[0]:.200}"
         )
     twice = [
         name for name, count in Counter(r.name for r in records).items() if count > 1

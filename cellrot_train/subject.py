@@ -8,6 +8,7 @@ from typing import Any
 from cellrot_infer.classify import Classifier
 from cellrot_infer.devices import DeviceName
 from cellrot_infer.errors import DataError
+from cellrot_infer.writers.text import file_stem
 from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.data import load_patch_set
 from cellrot_train.processes import choose_device
@@ -78,4 +79,5 @@ def _file(name_or_path: str, device: DeviceName) -> Subject:
         "sha256": classifier.sha256,
         "provider": classifier.provider,
     }
-    return Subject(card.name, model_of_file(classifier), card.class_names, "", about)
+    model = model_of_file(classifier)
+    return Subject(file_stem(card.name), model, card.class_names, "", about)

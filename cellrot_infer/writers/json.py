@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cellrot_infer.errors import ReportError
+from cellrot_infer.intervals import is_confusion
 from cellrot_infer.types import Report
 from cellrot_infer.writers.decode import MismatchError, decoder
 
@@ -50,6 +51,12 @@ def report_from_json(text: str, source: str = "report") -> Report:
         raise ReportError(
             f"{source}: {mismatch}; is it a report written by `--report json`?"
         ) from None
+    made = report.provenance
+    if made.confusion and not is_confusion(made.confusion, len(made.class_names)):
+        raise ReportError(
+            f"{source}: .provenance.confusion does not count each class against each; "
+            "is it a report written by `--report json`?"
+        )
     return report
 
 

@@ -69,18 +69,26 @@ pixel_sizes = st.builds(PixelSize, um=st.floats(0.01, 2), spread=fractions)
 frames = st.builds(
     FrameRecord, texts, hashes, sizes_px, sizes_px, pixel_sizes, warnings=names
 )
-counts = st.lists(st.integers(0, 10_000), max_size=4).map(tuple)
-provenances = st.builds(
-    Provenance,
-    model=texts,
-    model_sha256=hashes,
-    class_names=names,
-    provider=texts,
-    versions=pairs,
-    settings=pairs,
-    created=texts,
-    confusion=st.lists(counts, max_size=3).map(tuple),
-)
+
+
+@st.composite
+def provenances_with_confusion(draw: st.DrawFn) -> Provenance:
+    """Return where a report comes from; its confusion fits its classes or is empty."""
+    classes = draw(names)
+    row = st.tuples(*[st.integers(0, 10_000)] * len(classes))
+    return Provenance(
+        model=draw(texts),
+        model_sha256=draw(hashes),
+        class_names=classes,
+        provider=draw(texts),
+        versions=draw(pairs),
+        settings=draw(pairs),
+        created=draw(texts),
+        confusion=draw(st.just(()) | st.tuples(*[row] * len(classes))),
+    )
+
+
+provenances = provenances_with_confusion()
 corrections = st.builds(
     Correction, texts, st.integers(1, 10_000), texts, texts, texts, texts
 )

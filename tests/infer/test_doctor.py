@@ -129,12 +129,26 @@ def test_a_workstation_without_models_is_found(
             "patch": base64.b64encode(CELLS[0].read_bytes()).decode(),
             "probabilities": "x",
         },
+        {
+            "patch": base64.b64encode(CELLS[0].read_bytes()).decode(),
+            "probabilities": ["nan", 0, 0],
+        },
+        {"patch": "\u00a1", "probabilities": [1, 0, 0]},
     ],
 )
 def test_a_damaged_golden_cell_is_told(tmp_path: Path, cell: dict[str, object]) -> None:
     path = write_model(tmp_path, card=tiny_card(golden=[cell]))
 
     with pytest.raises(ModelError):
+        golden.golden_error(Classifier.load(path, device="cpu"))
+
+
+def test_golden_cells_that_differ_in_length_are_told(tmp_path: Path) -> None:
+    patch = base64.b64encode(CELLS[0].read_bytes()).decode()
+    cells = [{"patch": patch, "probabilities": row} for row in ([1, 0, 0], [1, 0])]
+    path = write_model(tmp_path, card=tiny_card(golden=cells))
+
+    with pytest.raises(ModelError, match="a golden cell has 2 probabilities, expect"):
         golden.golden_error(Classifier.load(path, device="cpu"))
 
 
@@ -149,6 +163,24 @@ def test_a_model_that_does_not_turn_is_verified(tmp_path: Path) -> None:
     found = list(verify(Classifier.load(path, device="cpu")))
 
     assert [each.holds for each in found] == [True, True, True, None, None]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [
+        ("flips", [""]),
+        ("flips", [None]),
+        ("spread", {"0": 1}),
+        pytest.param("quarter_turn_max_abs", 10**400, id="too large for a float"),
+    ],
+)
+def test_a_certificate_of_no_figures_is_told(
+    tmp_path: Path, figure: str, value: object
+) -> None:
+    path = card_with_golden(tmp_path, **{**certificate(1e-6), figure: value})
+
+    with pytest.raises(ModelError, match=f"the certificate has no {figure}"):
+        list(verify(Classifier.load(path, device="cpu")))
 
 
 def test_a_certificate_that_does_not_hold_is_told(

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from cellrot_infer.errors import OutputError
-from cellrot_infer.files import make_folder, write_bytes, write_text
+from cellrot_infer.files import (
+    make_folder,
+    remove_parts,
+    sync_folder,
+    write_bytes,
+    write_text,
+)
 
 
 def test_what_is_written_is_there(tmp_path: Path) -> None:
@@ -73,3 +79,27 @@ def test_others_may_read_as_the_user_s_mask_allows(tmp_path: Path) -> None:
         os.umask(mask)
 
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o644
+
+
+def test_only_parts_are_removed(tmp_path: Path) -> None:
+    for name in (".cellrot-12ab.part", "a.part", "cellrot.csv"):
+        (tmp_path / name).touch()
+
+    remove_parts(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"a.part", "cellrot.csv"}
+
+
+def test_names_are_sent_to_the_disk_and_a_share_that_cannot_is_left_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refused(entry: int) -> None:
+        asked.append(entry)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    sync_folder(tmp_path)
+
+    assert len(asked) == (os.name == "posix")

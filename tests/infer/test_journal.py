@@ -47,6 +47,16 @@ def test_what_is_kept_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
         assert (journal.scales(1), journal.images_done()) == (None, 2)
 
 
+def test_what_is_committed_outlives_a_power_cut(tmp_path: Path) -> None:
+    with begun(tmp_path) as journal:
+        settings = [
+            journal._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "locking_mode")
+        ]
+
+    assert settings == ["wal", 2, "exclusive"]  # 2 is FULL
+
+
 def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
     with begun(tmp_path) as journal:
         journal.add(0, 0, FILE, frame(0), {})

@@ -112,6 +112,17 @@ def test_the_place_of_a_wrong_value_is_named() -> None:
         report_from_json(json.dumps(values))
 
 
+@pytest.mark.parametrize("confusion", [[[1]], [[1, 2], [3]], [[1, -1], [0, 2]]])
+def test_a_confusion_that_does_not_fit_its_classes_is_refused(
+    confusion: list[list[int]],
+) -> None:
+    values = fields_of(EMPTY)
+    values["provenance"] |= {"class_names": ["a", "b"], "confusion": confusion}
+
+    with pytest.raises(ReportError, match="confusion does not count each class"):
+        report_from_json(json.dumps(values))
+
+
 def test_a_number_that_is_none_never_reaches_a_file() -> None:
     broken = Report("slide", EMPTY.provenance, (), (), (), (float("nan"),))  # type: ignore[arg-type]
 

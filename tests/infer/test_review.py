@@ -114,6 +114,7 @@ def test_hostile_names_find_their_cell(name: str) -> None:
         ({"reviewer": " "}, "no reviewer is named"),
         ({"time": "yesterday"}, "yesterday"),
         ({"time": "2026-03-02T10:00:00"}, "has no zone"),
+        ({"time": "0001-01-01T00:00:00+14:00"}, "out of range"),
     ],
 )
 def test_what_does_not_fit_the_report_is_refused(
@@ -137,6 +138,8 @@ def test_two_words_on_one_cell_are_refused() -> None:
         ("frame,cell\nx,1\n", "lacks before, label"),
         (",".join(COLUMNS) + "\nx,1\n", "line 2: 2 columns, expected 7"),
         (",".join(COLUMNS) + "\n", "holds no corrections"),
+        ("a" * 200_000, "line 1: no valid CSV"),
+        (",".join(COLUMNS) + "\n" + "a" * 200_000, "line 2: no valid CSV"),
     ],
 )
 def test_what_is_no_table_of_corrections_is_refused(text: str, problem: str) -> None:

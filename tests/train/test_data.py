@@ -113,6 +113,14 @@ def test_a_slide_in_two_splits_is_refused(
         (["path,label", ",a"], "line 2: the path is empty"),
         (["path,label,split", "1.png,a,train", "2.png,b,test"], "'b' is in test and"),
         (["path,label"], "no images"),
+        (["path,label", "../1.png,a"], "line 2: '../1.png' leads out of the folder"),
+        (["path,label", "a\\..\\..\\1.png,a"], "leads out of the folder"),
+        (["path,label", "/etc/passwd,a"], "line 2: '/etc/passwd' leads out of the"),
+        (["path,label", "C:1.png,a"], "'C:1.png' leads out of the folder"),
+        (["path,label", r"\\host\share\1.png,a"], "leads out of the folder"),
+        pytest.param(
+            ["path,label", f"{'x' * 3000}.png,a"], "1 of 1 files are missing", id="long"
+        ),
     ],
 )
 def test_a_faulty_index_is_refused_in_one_line(
