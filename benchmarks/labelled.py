@@ -1,6 +1,7 @@
 """Frames with known cells, and how well found cells agree with them."""
 
 import csv
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ import cv2
 import numpy as np
 
 from cellrot_infer.frames import read_frame, read_image
-from cellrot_infer.types import RGB, Box, Cell, Frame, Mask, PixelSize
+from cellrot_infer.scale import RED_CELL_UM
+from cellrot_infer.segment import segment
+from cellrot_infer.types import Box, Cell, Frame, Mask
 
 # Judged by eye and ruler, 7.2 um a red cell; set1 shows hardly any, there a neutrophil
 # of 13 um is the measure.
@@ -21,6 +24,8 @@ PIXEL_SIZE_UM = {
     "set1": 0.16,
     "set2": 0.10,
 }
+BORDER_PX = 2
+FEWEST_BOXES = 3
 HIT = 0.5  # intersection over union from which a cell counts as found
 
 
@@ -95,11 +100,6 @@ def read_masked(data: Path, name: str) -> Iterator[Masked]:
         yield Masked(frame, levels > 64, levels > 192)
 
 
-def with_pixel_size(frame: Frame, pixels: RGB, um: float) -> Frame:
-    """Return a frame of the same name with other pixels."""
-    return Frame(frame.name, pixels, PixelSize(um, "option"))
-
-
 def overlap(one: Box, other: Box) -> float:
     """Return the intersection over the union of two boxes."""
     right = min(one.x_px + one.width_px, other.x_px + other.width_px)
@@ -110,8 +110,8 @@ def overlap(one: Box, other: Box) -> float:
     return width * height / max(areas - width * height, 1)
 
 
-def score(found: Sequence[Box], true: Sequence[Box]) -> Score:
-    """Pair boxes one to one, the best overlap first, and count."""
+def matches(found: Sequence[Box], true: Sequence[Box]) -> dict[int, int]:
+    """Return which found box is which true one, the best agreement first."""
     pairs = sorted(
         (
             (overlap(f, t), i, j)
@@ -120,14 +120,86 @@ def score(found: Sequence[Box], true: Sequence[Box]) -> Score:
         ),
         reverse=True,
     )
-    used_found: set[int] = set()
-    used_true: set[int] = set()
+    matched: dict[int, int] = {}
     for value, i, j in pairs:
-        if value >= HIT and i not in used_found and j not in used_true:
-            used_found.add(i)
-            used_true.add(j)
-    hits = len(used_true)
-    return Score(hits, len(true) - hits, len(found) - hits)
+        if value >= HIT and i not in matched and j not in matched.values():
+            matched[i] = j
+    return matched
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What was found in a frame; `matched` says which cell is which white cell."""
+
+    labelled: Labelled
+    cells: Sequence[Cell]
+    matched: dict[int, int]
+
+    @property
+    def score(self) -> Score:
+        """Counts of the frame."""
+        hits = len(self.matched)
+        white_cells = len(self.labelled.white_cells)
+        return Score(hits, white_cells - hits, len(self.cells) - hits)
+
+    def agreement(self, cell: int) -> float:
+        """Return the overlap of a matched cell with its box."""
+        true = self.labelled.white_cells[self.matched[cell]]
+        return overlap(self.cells[cell].box, true)
+
+
+def judge(labelled: Labelled) -> Judged:
+    """Find the cells of a frame and compare them with the known ones."""
+    cells = segment(labelled.frame)
+    found = [cell.box for cell in cells]
+    return Judged(labelled, cells, matches(found, labelled.white_cells))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlined:
+    """What was found of the cell in the middle of an image, and its Dice, 0 if none."""
+
+    masked: Masked
+    found: Cell | None
+    cell_dice: float
+    nucleus_dice: float
+
+
+def outline(masked: Masked) -> Outlined:
+    """Outline the cell in the middle of an image and compare it with its mask."""
+    found = central(segment(masked.frame), masked.frame)
+    if found is None:
+        return Outlined(masked, None, 0.0, 0.0)
+    cell = filled([found.outline], masked.cell.shape)
+    nucleus = filled(found.nucleus, masked.cell.shape)
+    return Outlined(
+        masked, found, dice(cell, masked.cell), dice(nucleus, masked.nucleus)
+    )
+
+
+def in_first_half(name: str) -> bool:
+    """Tell on which side of a split by the hash of its name an image is.
+
+    Constants that are chosen on one half are judged by the other.
+    """
+    return hashlib.sha256(name.encode()).digest()[0] % 2 == 1
+
+
+def red_cell_size_um(labelled: Labelled) -> float | None:
+    """Return the pixel size at which whole boxes of red cells are 7.2 um, if any are.
+
+    The median of the mean side of the boxes that do not touch the border.
+    """
+    height, width = labelled.frame.pixels.shape[:2]
+    sides = [
+        (box.width_px + box.height_px) / 2
+        for box in labelled.red_cells
+        if min(box.x_px, box.y_px) > BORDER_PX
+        and box.x_px + box.width_px < width - BORDER_PX
+        and box.y_px + box.height_px < height - BORDER_PX
+    ]
+    enough = len(sides) >= FEWEST_BOXES
+    return RED_CELL_UM / float(np.median(sides)) if enough else None
 
 
 def filled(
