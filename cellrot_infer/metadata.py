@@ -38,7 +38,7 @@ class Metadata:
     has_more_pages: bool = False
 
 
-def read_metadata(data: bytes) -> Metadata:
+def read_metadata(data: bytes | mmap) -> Metadata:
     """Return what the header of the image file `data` says.
 
     Raises FrameError with the reason (without a file name) where `data` is no PNG,
@@ -159,7 +159,7 @@ def _tiff(data: bytes) -> Metadata:
     return Metadata(
         "TIFF",
         *first.size_px,
-        pixel_size_um=_credible(first.pixel_size_um),
+        pixel_size_um=credible(first.pixel_size_um),
         has_more_pages=any(not page.is_preview for page in pages[1:]),
     )
 
@@ -171,7 +171,7 @@ def _exif(block: bytes) -> tuple[int, float | None]:
     except (struct.error, FrameError, StopIteration):
         return 1, None  # the pixels are all there; the camera's notes are optional
     turned = tags.orientation if 1 <= tags.orientation <= 8 else 1
-    return turned, _credible(tags.pixel_size_um)
+    return turned, credible(tags.pixel_size_um)
 
 
 def _square(x_density: float, y_density: float, unit_um: float) -> float | None:
@@ -180,10 +180,11 @@ def _square(x_density: float, y_density: float, unit_um: float) -> float | None:
         return None
     if abs(x_density - y_density) > 0.01 * x_density:
         return None
-    return _credible(unit_um / x_density)
+    return credible(unit_um / x_density)
 
 
-def _credible(size_um: float | None) -> float | None:
+def credible(size_um: float | None) -> float | None:
+    """Return `size_um`, None unless light microscopes have such pixels."""
     low_um, high_um = CREDIBLE_UM
     return size_um if size_um is not None and low_um <= size_um <= high_um else None
 
