@@ -1,10 +1,10 @@
 """Patches into predictions: an ONNX session and the card that says what it expects."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -127,6 +127,17 @@ def _joined(parts: list[list[np.ndarray]], names: list[str], count: int) -> Pred
     columns = map(np.concatenate, zip(*parts, strict=True))
     values = {name: column[:count] for name, column in zip(names, columns, strict=True)}
     return Predictions(**values)
+
+
+def gathered(parts: Sequence[Predictions], order: Sequence[int]) -> Predictions:
+    """Return the predictions of `parts` as one, for the cells that `order` names."""
+    chosen = np.array(order, np.intp)
+    columns: dict[str, Any] = {}
+    for entry in fields(Predictions):
+        values = [getattr(part, entry.name) for part in parts]
+        known = all(value is not None for value in values)
+        columns[entry.name] = np.concatenate(values)[chosen] if known else None
+    return Predictions(**columns)
 
 
 def _check_signature(session: ort.InferenceSession, source: str) -> None:

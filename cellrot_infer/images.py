@@ -17,7 +17,7 @@ from cv2.utils import logging
 from numpy.typing import NDArray
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.metadata import Metadata, read_metadata
+from cellrot_infer.metadata import Metadata, read_metadata, tiff_metadata
 from cellrot_infer.types import RGB
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
@@ -28,6 +28,7 @@ SLIDE_SUFFIXES = frozenset(
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; larger ones must be of a kind read in parts
 IN_PARTS_PX = 50_000_000  # a TIFF file of more is read in parts where tifffile is there
 MAX_FILE_BYTES = 2**31
+TIFF_STARTS = (b"II*\x00", b"II+\x00", b"MM\x00*", b"MM\x00+")
 # Brightfield glass is nearly white, so the brightest pixel tells the camera's depth.
 CAMERA_BITS = (8, 10, 12, 14, 16)
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
@@ -101,10 +102,10 @@ def tiff_header(path: Path) -> Metadata | None:
     """
     try:
         with path.open("rb") as file:
-            if file.read(2) not in (b"II", b"MM"):
+            if file.read(4) not in TIFF_STARTS:
                 return None
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return read_metadata(data)
+                return tiff_metadata(data)
     except OSError:
         return None
     except FrameError as error:
@@ -129,7 +130,8 @@ def _check_size(metadata: Metadata) -> None:
     if width * height > MAX_PIXELS:
         raise FrameError(
             f"{width} x {height} pixels are more than the "
-            f"{MAX_PIXELS // 10**6} million that are read at once; save it as tiled TIFF"
+            f"{MAX_PIXELS // 10**6} million that are read at once; save it as a tiled "
+            "TIFF"
         )
 
 
@@ -164,6 +166,8 @@ def camera_bits(brightest: int) -> int:
 
 def eight_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """Return `samples` of so many bits with eight."""
+    if samples.dtype == np.uint8:
+        return samples
     scaled = cv2.convertScaleAbs(samples, alpha=255 / (2**bits - 1))
     return np.asarray(scaled, np.uint8).reshape(samples.shape)
 

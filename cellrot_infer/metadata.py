@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.tiff import directories
+from cellrot_infer.tiff import Content, directories
 
 CREDIBLE_UM = (0.02, 2.0)  # what light microscopes give; 72 dpi would be 353 um
 USABLE_UM = (0.02, 0.7)  # a red cell of ten pixels; below that, cells have no features
@@ -38,7 +38,7 @@ class Metadata:
     has_more_pages: bool = False
 
 
-def read_metadata(data: bytes | mmap) -> Metadata:
+def read_metadata(data: bytes) -> Metadata:
     """Return what the header of the image file `data` says.
 
     Raises FrameError with the reason (without a file name) where `data` is no PNG,
@@ -51,6 +51,14 @@ def read_metadata(data: bytes | mmap) -> Metadata:
         raise FrameError("no PNG, JPEG, TIFF, WebP or BMP image")
     try:
         return read(data)
+    except struct.error:
+        raise FrameError("cut off: the end of the file is missing") from None
+
+
+def tiff_metadata(data: Content) -> Metadata:
+    """Return what the tags of the TIFF file `data` say; see `read_metadata`."""
+    try:
+        return _tiff(data)
     except struct.error:
         raise FrameError("cut off: the end of the file is missing") from None
 
@@ -149,7 +157,7 @@ def _bmp(data: bytes) -> Metadata:
     return Metadata("BMP", width, abs(height), pixel_size_um=size_um)
 
 
-def _tiff(data: bytes) -> Metadata:
+def _tiff(data: Content) -> Metadata:
     pages = list(islice(directories(data), 2))
     if not pages:
         raise FrameError("a TIFF file without an image")

@@ -20,12 +20,15 @@ BLACK = 4  # grey levels; lossy compression makes black a little brighter
 class Raster(Protocol):
     """An image file that gives any part of any of its levels.
 
-    `sizes_px` holds width and height of each level, the largest first; `pixel_size_um`
-    is that of level 0, None where the file does not say.
+    The largest level is the first; `pixel_size_um` is that of level 0, None where the
+    file does not say.
     """
 
-    sizes_px: Sequence[tuple[int, int]]
     pixel_size_um: float | None
+
+    @property
+    def sizes_px(self) -> Sequence[tuple[int, int]]:
+        """Width and height of each level."""
 
     def read(self, box: Box, level: int = 0) -> RGB:
         """Return the pixels in `box`, which counts in pixels of `level`.

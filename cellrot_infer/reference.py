@@ -17,10 +17,10 @@ from cellrot_infer.cytoplasm import Calibration, calibrate
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.nuclei import FAINTEST
 from cellrot_infer.raster import scanned
-from cellrot_infer.segment import SMOOTHING_UM
 from cellrot_infer.regions import WORKING_PIXEL_UM
+from cellrot_infer.segment import SMOOTHING_UM
 from cellrot_infer.tiles import BLOCK, Grid
-from cellrot_infer.types import RGB, Box, Floats
+from cellrot_infer.types import RGB, Box, Floats, Frame
 
 WHOLE_BLOCKS = 256  # an image of as many or fewer is calibrated as a whole
 FIELD_BLOCKS = 2  # a side of a field of the sample, 51 um
@@ -46,17 +46,28 @@ class Reference:
         """The colour of empty glass, (3,)."""
         return np.rint(self.glass.light).astype(np.uint8)
 
+    def filled(self, pixels: RGB) -> RGB:
+        """Return `pixels` with glass where nothing was scanned."""
+        seen = scanned(pixels)
+        if seen.all():
+            return pixels
+        return np.asarray(np.where(seen[..., None], pixels, self.glass_rgb), np.uint8)
+
     def density(self, pixels: RGB, at: stain.Places) -> Floats:
         """Return the optical density of `pixels` at the working scale.
 
         What was not scanned counts as glass; `at` is where the pixels are in the image.
         """
-        seen = scanned(pixels)
-        if not seen.all():
-            pixels = np.where(seen[..., None], pixels, self.glass_rgb)
         density = stain.optical_density(pixels, self.glass, at)
-        density[~seen] = 0
+        density[~scanned(pixels)] = 0
         return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
+
+
+def fits(frame: Frame) -> bool:
+    """Return whether the cells of `frame` are sought in one piece."""
+    height, width = frame.pixels.shape[:2]
+    area = height * width * (frame.pixel_size_um / WORKING_PIXEL_UM) ** 2
+    return bool(area <= WHOLE_BLOCKS * BLOCK**2)
 
 
 def find_reference(image: LargeImage, grid: Grid, spread: Spread = map) -> Reference:

@@ -1,4 +1,4 @@
-"""Parts of TIFF files, read through tifffile: tiled or in strips, with or without levels.
+"""Parts of TIFF files, read through tifffile: tiled or in strips, with levels or not.
 
 Only the tiles that a part touches are decoded. Some that were read last are kept, since
 neighbouring parts need them again.
@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -42,7 +43,9 @@ _DECODING_ERRORS = (
 )
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
-Page = Any  # tifffile is not typed for those who do not have it
+File = Any  # of tifffile, which is an extra
+Series = Any
+Page = Any
 
 
 class TiffRaster:
@@ -72,7 +75,7 @@ class TiffRaster:
     def read(self, box: Box, level: int = 0) -> RGB:
         """Return the pixels in `box` of `level`; what the file leaves out is black."""
         samples = self._samples(box, level)
-        return _rgb(samples if self._bits == 8 else eight_bits(samples, self._bits))
+        return _rgb(eight_bits(samples, self._bits))
 
     def close(self) -> None:
         """Close the file."""
@@ -103,7 +106,7 @@ class TiffRaster:
         except _DECODING_ERRORS as error:
             place = f"x {box.x_px}, y {box.y_px} of level {level}"
             raise FrameError(
-                f"{self._path}: damaged near {place} ({str(error):.80})"
+                f"{self._path}: damaged near {place} ({error!s:.80})"
             ) from None
         if pages[0].photometric == _MIN_IS_WHITE:
             part = np.iinfo(part.dtype).max - part
@@ -113,9 +116,8 @@ class TiffRaster:
         """Put what the segments of a page hold of `box` into `plane`."""
         page = self._levels[page_key[0]][page_key[1]]
         for index in _segments(page, box):
-            segment, (top, left), channel = self._kept.get(
-                (*page_key, index), lambda index=index: self._decoded(page, index)
-            )
+            key, decode = (*page_key, index), partial(self._decoded, page, index)
+            segment, (top, left), channel = self._kept.get(key, decode)
             if segment is None:
                 continue
             rows, own_rows = _overlap(top, segment.shape[0], box.y_px, box.height_px)
@@ -171,7 +173,7 @@ def _bytes_of(segment: _Segment) -> int:
     return 0 if segment[0] is None else segment[0].nbytes
 
 
-def _open(path: Path) -> tuple[Any, Any]:
+def _open(path: Path) -> tuple[File, Series]:
     """Return the file and its first series of levels."""
     try:
         import tifffile
@@ -181,10 +183,10 @@ def _open(path: Path) -> tuple[Any, Any]:
         tiff = tifffile.TiffFile(path)
         return tiff, tiff.series[0]
     except (*_DECODING_ERRORS, KeyError) as error:
-        raise FrameError(f"{path}: a damaged TIFF file ({str(error):.80})") from None
+        raise FrameError(f"{path}: a damaged TIFF file ({error!s:.80})") from None
 
 
-def _checked_pages(level: Any, path: Path) -> list[Page]:
+def _checked_pages(level: Series, path: Path) -> list[Page]:
     """Return the pages of a `level`; raise FrameError unless they can be read."""
     page = level.pages[0]
     channels = len(level.pages) if level.axes == "CYX" else page.samplesperpixel
@@ -248,8 +250,8 @@ def _mapped(page: Page, path: Path, box: Box) -> Samples:
     rows = slice(box.y_px, box.y_px + box.height_px)
     columns = slice(box.x_px, box.x_px + box.width_px)
     if page.axes == "SYX":
-        return np.moveaxis(whole[:, rows, columns], 0, 2)
-    return whole[rows, columns].reshape(box.height_px, box.width_px, -1)
+        return np.asarray(np.moveaxis(whole[:, rows, columns], 0, 2))
+    return np.asarray(whole[rows, columns].reshape(box.height_px, box.width_px, -1))
 
 
 def _spread(room: int) -> list[int]:

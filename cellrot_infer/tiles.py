@@ -8,14 +8,15 @@ its nucleus lies in.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import cv2
 import numpy as np
 
+from cellrot_infer.errors import FrameError
 from cellrot_infer.regions import WORKING_PIXEL_UM
-from cellrot_infer.types import RGB, Box, Cell
+from cellrot_infer.types import RGB, Box, Cell, Polygon
 
 BLOCK = 128  # working pixels, 25.6 um
 CORE_BLOCKS = 8
@@ -127,8 +128,16 @@ def middle_px(cell: Cell) -> tuple[float, float]:
 
 
 def inside(box: Box, x_px: float, y_px: float) -> bool:
-    """Return whether a point is in `box`, whose right and lower edges are not its own."""
+    """Return whether a point is in `box`, without its right and lower edges."""
     return 0 <= x_px - box.x_px < box.width_px and 0 <= y_px - box.y_px < box.height_px
+
+
+def check_region(region: Box, size_px: tuple[int, int], name: str) -> None:
+    """Raise FrameError unless a part of `region` is in an image of `size_px`."""
+    if not overlap(region, Box(0, 0, *size_px)):
+        raise FrameError(
+            f"{name}: --region lies outside of its {size_px[0]} x {size_px[1]} pixels"
+        )
 
 
 def overlap(one: Box, other: Box) -> bool:
@@ -136,3 +145,21 @@ def overlap(one: Box, other: Box) -> bool:
     across = min(one.x_px + one.width_px, other.x_px + other.width_px)
     down = min(one.y_px + one.height_px, other.y_px + other.height_px)
     return across > max(one.x_px, other.x_px) and down > max(one.y_px, other.y_px)
+
+
+def moved(cell: Cell, x_px: float, y_px: float, factor: float = 1.0) -> Cell:
+    """Return `cell` enlarged by `factor`, then moved by so many pixels."""
+
+    def there(polygon: Polygon) -> Polygon:
+        points = np.rint(np.array(polygon) * factor + (x_px, y_px)).astype(int)
+        return tuple(map(tuple, points.tolist()))
+
+    box = cell.box
+    left, top = box.x_px * factor + x_px, box.y_px * factor + y_px
+    size = round(box.width_px * factor), round(box.height_px * factor)
+    return replace(
+        cell,
+        box=Box(round(left), round(top), *size),
+        outline=there(cell.outline),
+        nucleus=tuple(map(there, cell.nucleus)),
+    )

@@ -1,5 +1,6 @@
 """Parts of the files of slide scanners, read through OpenSlide."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class WholeSlide:
         except self._error as error:
             place = f"x {box.x_px}, y {box.y_px} of level {level}"
             raise FrameError(
-                f"{self._path}: damaged near {place} ({str(error):.80})"
+                f"{self._path}: damaged near {place} ({error!s:.80})"
             ) from None
         return np.asarray(pixels[..., :3] * (pixels[..., 3:] > 0), np.uint8)
 
@@ -56,13 +57,13 @@ def _open(path: Path) -> tuple[Any, type[Exception]]:
             f"{path}: not a slide that OpenSlide knows; save it as tiled TIFF"
         ) from None
     except openslide.OpenSlideError as error:
-        raise FrameError(f"{path}: a damaged slide ({str(error):.120})") from None
+        raise FrameError(f"{path}: a damaged slide ({error!s:.120})") from None
 
 
-def _pixel_size_um(properties: Any) -> float | None:
+def _pixel_size_um(properties: Mapping[str, str]) -> float | None:
     """Return micrometres per pixel of level 0, None unless x and y agree."""
     try:
         x_um, y_um = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
     except (KeyError, ValueError):
         return None
-    return x_um if 0 < x_um and abs(x_um - y_um) <= 0.01 * x_um else None
+    return x_um if x_um > 0 and abs(x_um - y_um) <= 0.01 * x_um else None
