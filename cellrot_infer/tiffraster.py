@@ -30,7 +30,7 @@ LARGEST_SEGMENT_PX = 64_000_000  # of a tile or strip, which is decoded as a who
 READABLE_AXES = ("YXS", "SYX", "YX", "CYX")
 DEPTH_SAMPLES = 8  # a side; so many parts tell how many bits the camera gave
 DEPTH_SIDE_PX = 256
-_PALETTE, _MIN_IS_WHITE = 3, 0
+_PALETTE, _MIN_IS_WHITE, _ORIENTATION = 3, 0, 274
 _DECODING_ERRORS = (
     RuntimeError,  # of imagecodecs
     ValueError,  # of tifffile
@@ -193,6 +193,10 @@ def _checked_pages(level: Series, path: Path) -> list[Page]:
     if level.axes not in READABLE_AXES or channels not in (1, 3, 4):
         found = f"axes {level.axes} of {'x'.join(map(str, level.shape))}"
         raise FrameError(f"{path}: {found}; expected one image in grey or colour")
+    if (turned := page.tags.valueof(_ORIENTATION, 1)) != 1:
+        raise FrameError(
+            f"{path}: stored turned (orientation {turned}); save it upright"
+        )
     if page.dtype not in (np.uint8, np.uint16) or page.photometric == _PALETTE:
         raise FrameError(
             f"{path}: its samples are {page.dtype} (photometric {page.photometric}), "
