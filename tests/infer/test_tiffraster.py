@@ -179,7 +179,7 @@ def test_what_was_decoded_is_kept_only_as_room_allows(
 def test_a_damaged_tile_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", tile=(32, 32), compression="zlib")
     with tifffile.TiffFile(path) as tiff:
-        start = tiff.pages[0].dataoffsets[0]  # type: ignore[union-attr]
+        start = tiff.pages[0].dataoffsets[0]
     data = bytearray(path.read_bytes())
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
