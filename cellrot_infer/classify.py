@@ -1,16 +1,22 @@
 """Patches into predictions: an ONNX session and the card that says what it expects."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
 
 from cellrot_infer.card import ModelCard, read_model
-from cellrot_infer.devices import CPU, RUN_ERRORS, DeviceName, open_session
+from cellrot_infer.devices import (
+    CPU,
+    RUN_ERRORS,
+    DeviceName,
+    available_threads,
+    open_session,
+)
 from cellrot_infer.errors import DeviceError, ModelError
 from cellrot_infer.models import DEFAULT_MODEL, find_model
 from cellrot_infer.types import PATCH_SIDE_PX, Patches, Predictions
@@ -26,13 +32,15 @@ class Classifier:
     """A verified model, ready to classify.
 
     `card` is what the model says of itself, `sha256` the hash of its file, `provider`
-    the execution provider that really runs, and `device` one line on why.
+    the execution provider that really runs, `device` one line on why, and `threads` how
+    many processors it may use.
     """
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard) -> None:
         self.card = card
         self.sha256 = card.sha256
         self.device = ""
+        self.threads = available_threads()
         self.provider: str = session.get_providers()[0]
         self._session = session
         given = {output.name for output in session.get_outputs()}
@@ -59,6 +67,7 @@ class Classifier:
         classifier = cls(session, card)
         classifier.sha256 = hashlib.sha256(model).hexdigest()
         classifier.device = device_line
+        classifier.threads = threads or available_threads()
         _try_out(classifier, str(path))
         return classifier
 
@@ -118,6 +127,17 @@ def _joined(parts: list[list[np.ndarray]], names: list[str], count: int) -> Pred
     columns = map(np.concatenate, zip(*parts, strict=True))
     values = {name: column[:count] for name, column in zip(names, columns, strict=True)}
     return Predictions(**values)
+
+
+def gathered(parts: Sequence[Predictions], order: Sequence[int]) -> Predictions:
+    """Return the predictions of `parts` as one, for the cells that `order` names."""
+    chosen = np.array(order, np.intp)
+    columns: dict[str, Any] = {}
+    for entry in fields(Predictions):
+        values = [getattr(part, entry.name) for part in parts]
+        known = all(value is not None for value in values)
+        columns[entry.name] = np.concatenate(values)[chosen] if known else None
+    return Predictions(**columns)
 
 
 def _check_signature(session: ort.InferenceSession, source: str) -> None:

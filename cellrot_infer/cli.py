@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cellrot_infer.devices import DeviceName
     from cellrot_infer.journal import Journal
     from cellrot_infer.slides import Slide
+    from cellrot_infer.types import Selection
 
 CANNOT_RUN, SOME_FAILED, TERMINATED = 1, 3, 143
 
@@ -45,8 +46,8 @@ Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="IMAGE|FOLDER",
-        help="PNG, JPEG, TIFF, WebP or BMP images, or patterns of them. A folder of "
-        "images is one slide. @FILE is a list, as --list is.",
+        help="PNG, JPEG, TIFF, WebP or BMP images, whole slides, or patterns of them. "
+        "A folder of images is one slide. @FILE is a list, as --list is.",
         show_default=False,
     ),
 ]
@@ -98,6 +99,29 @@ PixelSize = Annotated[
         callback=number,
         help="Micrometres on the slide per pixel; else the file or the red cells tell.",
         show_default=False,
+    ),
+]
+Region = Annotated[
+    str,
+    typer.Option(
+        metavar="X,Y,W,H",
+        help="Count only this part: left, top, width, height in pixels of level 0.",
+        show_default=False,
+    ),
+]
+MaxCells = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Count at most N cells of each image; of a large one, from all over it.",
+        show_default=False,
+    ),
+]
+Level = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Seek cells in this smaller copy of a slide; 0 is the image itself."
     ),
 ]
 Lineages = Annotated[
@@ -155,13 +179,16 @@ def slide(
     resume: Resume = None,
     model: Model = DEFAULT_MODEL,
     pixel_size: PixelSize = None,
+    region: Region = "",
+    level: Level = 0,
+    max_cells: MaxCells = None,
     lineages: Lineages = None,
     csv_locale: CsvLocale = "en",
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Count the cells of each image or folder, and write reports on them."""
-    kinds = report_kinds(report)
+    kinds, selection = report_kinds(report), selected(region, level, max_cells)
     if not inputs and not lists:
         raise typer.BadParameter("Missing argument: name images, folders or a --list")
     from cellrot_infer import lineages as schemes  # deferred: --help stays instant
@@ -173,7 +200,8 @@ def slide(
     from cellrot_infer.writers.csv import STYLES
 
     scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
-    request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
+    style = STYLES[csv_locale]
+    request = Request(kinds, out, scheme, pixel_size, style, selection)
     paths = named_paths(inputs or [], lists or [])
     slides = find_slides(paths, each=each, recursive=recursive)
     make_folder(out)
@@ -213,7 +241,7 @@ def _count(
     note(f"model {classifier.card.name} on the {classifier.device}")
     failures, header = 0, not any(before)
     with ProgressBar(sum(map(len, left.values()))) as bar, resumable():
-        run = Run(classifier, request, journal, slides, bar.advance, workers)
+        run = Run(classifier, request, journal, slides, bar, workers)
         for report, files in run.count(left):
             bar.clear()
             show_slide(report, files, header=header)
@@ -362,6 +390,24 @@ def report_kinds(text: str) -> tuple[str, ...]:
             param_hint="--report",
         )
     return named
+
+
+def selected(region: str, level: int, max_cells: int | None) -> "Selection":
+    """Return what to count; raise BadParameter where `region` is no rectangle."""
+    from cellrot_infer.types import Box, Selection
+
+    if not region:
+        return Selection(None, level, max_cells)
+    parts = [part.strip() for part in region.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        parts = ["0"]
+    if 0 in (sides := [int(part) for part in parts])[2:] or len(sides) != 4:
+        raise typer.BadParameter(
+            f"{region!r} is no rectangle; expected X,Y,W,H in pixels, such as "
+            "10000,8000,2000,2000",
+            param_hint="--region",
+        )
+    return Selection(Box(*sides), level, max_cells)
 
 
 def main() -> None:

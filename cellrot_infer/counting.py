@@ -5,16 +5,19 @@ threads or on another machine.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from cellrot_infer.classify import Classifier
 from cellrot_infer.frames import Scales
 from cellrot_infer.journal import FileState, Kept
+from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.outputs import frame_files, frame_pictures
 from cellrot_infer.pipeline import analyze_or_fail, compose_report, read_or_fail
 from cellrot_infer.provenance import Pairs
-from cellrot_infer.types import Failure, Scheme
+from cellrot_infer.scan import QUIET, Progress
+from cellrot_infer.types import EVERYTHING, Failure, Scheme, Selection
 from cellrot_infer.writers.csv import ENGLISH, CsvStyle
 
 
@@ -27,12 +30,21 @@ class Request:
     scheme: Scheme
     pixel_size_um: float | None = None
     csv_style: CsvStyle = ENGLISH
+    selection: Selection = EVERYTHING
 
     @property
     def settings(self) -> Pairs:
         """What changes the result, for the report."""
-        told = self.pixel_size_um
-        return (("pixel size", "automatic" if told is None else f"{told:g} um"),)
+        told, chosen = self.pixel_size_um, self.selection
+        pairs = [("pixel size", "automatic" if told is None else f"{told:g} um")]
+        if box := chosen.region:
+            corner, size = (box.x_px, box.y_px), (box.width_px, box.height_px)
+            pairs.append(("region", ",".join(map(str, corner + size))))
+        if chosen.level:
+            pairs.append(("level", str(chosen.level)))
+        if chosen.max_cells is not None:
+            pairs.append(("most cells of an image", str(chosen.max_cells)))
+        return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,7 @@ class Counted:
 
 
 def count_image(
-    task: Task, request: Request, classifier: Classifier
+    task: Task, request: Request, classifier: Classifier, progress: Progress = QUIET
 ) -> Counted | Failure:
     """Return what is found in the image of `task`, or why it could not be analysed."""
     size, modified_ns = _size_and_time(task.path)  # before it is read: it may change
@@ -72,19 +84,21 @@ def count_image(
         pixel_size_um=request.pixel_size_um,
         fallback_um=classifier.card.pixel_size_um,
         scales=task.scales,
+        level=request.selection.level,
     )
-    result = analyze_or_fail(frame, classifier)
-    if isinstance(result, Failure):
-        return result
-    report = compose_report(
-        [result], classifier, name=task.path.name, scheme=request.scheme
-    )
-    return Counted(
-        FileState(size, modified_ns, result.record.sha256),
-        Kept(result.record, result.findings),
-        frame_files(report, result, request.kinds),
-        frame_pictures(result, request.kinds),
-    )
+    with closing(frame) if isinstance(frame, LargeImage) else nullcontext():
+        result = analyze_or_fail(frame, classifier, request.selection, progress)
+        if isinstance(result, Failure):
+            return result
+        report = compose_report(
+            [result], classifier, name=task.path.name, scheme=request.scheme
+        )
+        return Counted(
+            FileState(size, modified_ns, result.record.sha256),
+            Kept(result.record, result.findings),
+            frame_files(report, result, request.kinds),
+            frame_pictures(result, request.kinds),
+        )
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

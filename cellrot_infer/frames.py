@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.images import decode, read_file, read_image
-from cellrot_infer.metadata import USABLE_UM, Metadata
+from cellrot_infer.images import decode, is_large, read_file, read_image
+from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.scale import estimate_pixel_size
 from cellrot_infer.types import RGB, Frame, PixelSize
 
@@ -44,14 +44,14 @@ def read_frame(
     """
     data = read_file(path)
     pixels, metadata = decode(data, str(path))
-    pixel_size, warnings = _told_size(metadata, pixel_size_um)
+    pixel_size, warnings = told_size(metadata.pixel_size_um, pixel_size_um)
     if pixel_size is None:
         pixel_size = (scales or {}).get(pixels.shape[:2])
     if pixel_size is None:
         pixel_size = estimate_pixel_size(pixels)
     if pixel_size is None:
-        pixel_size, warnings = _unknown_size(fallback_um)
-    _check_usable(pixel_size, path)
+        pixel_size, warnings = unknown_size(fallback_um)
+    check_usable(pixel_size, path)
     if metadata.has_more_pages:
         warnings += ("only the first of the file's images was read",)
     if _is_grey(pixels):
@@ -72,12 +72,14 @@ def judge_scales(paths: Sequence[Path], spread: Spread = map) -> Scales:
     sample = paths[:: -(-len(paths) // SCALE_SAMPLE) or 1]
     for shape, size_um in filter(None, spread(_own_scale, sample)):
         found.setdefault(shape, []).append(size_um)
-    agreed = {shape: _agreed(sizes_um) for shape, sizes_um in found.items()}
+    agreed = {shape: agreed_size(sizes_um) for shape, sizes_um in found.items()}
     return {shape: scale for shape, scale in agreed.items() if scale is not None}
 
 
 def _own_scale(path: Path) -> Judgement | None:
     """Return the shape of an image and its um a pixel, by its red cells."""
+    if is_large(path):
+        return None
     try:
         pixels, metadata = decode(read_file(path), str(path))
     except (FrameError, MemoryError):
@@ -87,7 +89,7 @@ def _own_scale(path: Path) -> Judgement | None:
     return None if size is None else (pixels.shape[:2], size.um)
 
 
-def _agreed(sizes_um: Sequence[float]) -> PixelSize | None:
+def agreed_size(sizes_um: Sequence[float]) -> PixelSize | None:
     """Return the median with its standard error, 1.25 times that of the mean.
 
     None where the frames contradict each other: they are of several objectives.
@@ -100,7 +102,8 @@ def _agreed(sizes_um: Sequence[float]) -> PixelSize | None:
     return PixelSize(middle_um, "red cells", spread)
 
 
-def _check_usable(size: PixelSize, path: Path) -> None:
+def check_usable(size: PixelSize, path: Path) -> None:
+    """Raise FrameError where no cell can be told at this pixel size."""
     low_um, high_um = USABLE_UM
     if not low_um <= size.um <= high_um:
         raise FrameError(
@@ -109,10 +112,10 @@ def _check_usable(size: PixelSize, path: Path) -> None:
         )
 
 
-def _told_size(
-    metadata: Metadata, told_um: float | None
+def told_size(
+    own_um: float | None, told_um: float | None
 ) -> tuple[PixelSize | None, tuple[str, ...]]:
-    own_um = metadata.pixel_size_um
+    """Return the pixel size that was told, else the file's own, and warnings."""
     if told_um is None:
         return (PixelSize(own_um, "metadata") if own_um else None), ()
     if own_um and abs(own_um / told_um - 1) > DISAGREEMENT:
@@ -121,7 +124,8 @@ def _told_size(
     return PixelSize(told_um, "option"), ()
 
 
-def _unknown_size(fallback_um: float) -> tuple[PixelSize, tuple[str, ...]]:
+def unknown_size(fallback_um: float) -> tuple[PixelSize, tuple[str, ...]]:
+    """Return the model's pixel size, and a warning that it is only that."""
     warning = (
         f"pixel size unknown, taken for the model's {fallback_um:.3g} um; "
         "areas and cells may be wrong: tell it with --pixel-size"

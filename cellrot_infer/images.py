@@ -4,7 +4,10 @@ Files are decoded from their bytes, since OpenCV's own file reader fails on lett
 as `ä` in a path on Windows.
 """
 
+import hashlib
+import mmap
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,20 @@ from cv2.utils import logging
 from numpy.typing import NDArray
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.metadata import Metadata, read_metadata
+from cellrot_infer.metadata import Metadata, read_metadata, tiff_metadata
 from cellrot_infer.types import RGB
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
-MAX_PIXELS = 200_000_000  # 600 MB as RGB; larger images are read in tiles
+# Aperio, Hamamatsu, MIRAX, Leica, Trestle, Ventana, DICOM
+SLIDE_SUFFIXES = frozenset(
+    (".svs", ".ndpi", ".vms", ".vmu", ".mrxs", ".scn", ".svslide", ".bif", ".dcm")
+)
+MAX_PIXELS = 200_000_000  # 600 MB as RGB; larger ones must be of a kind read in parts
+IN_PARTS_PX = 50_000_000  # a TIFF file of more is read in parts where tifffile is there
 MAX_FILE_BYTES = 2**31
+TIFF_STARTS = (b"II*\x00", b"II+\x00", b"MM\x00*", b"MM\x00+")
 # Brightfield glass is nearly white, so the brightest pixel tells the camera's depth.
-_CAMERA_BITS = (8, 10, 12, 14, 16)
+CAMERA_BITS = (8, 10, 12, 14, 16)
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 
 
@@ -35,20 +44,72 @@ def read_image(data: bytes, name: str) -> RGB:
 
 def read_file(path: Path) -> bytes:
     """Return the content of `path`; raise FrameError unless it is a readable file."""
+    size = check_readable(path)
+    if size > MAX_FILE_BYTES:
+        raise FrameError(f"{path}: {size} bytes are too many for a frame")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_readable(path: Path) -> int:
+    """Return the bytes of the file; raise FrameError unless it is an ordinary one."""
     try:
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise FrameError(f"{path}: a folder, expected an image file")
-        if not stat.S_ISREG(status.st_mode):
-            raise FrameError(f"{path}: no ordinary file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise FrameError(f"{path}: {status.st_size} bytes are too many for a frame")
-        return path.read_bytes()
     except FileNotFoundError:
         reason = "a broken link" if path.is_symlink() else "no such file"
         raise FrameError(f"{path}: {reason}") from None
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise FrameError(f"{path}: a folder, expected an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise FrameError(f"{path}: no ordinary file")
+    return status.st_size
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of the content of `path`, however large; raise FrameError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def is_large(path: Path) -> bool:
+    """Return whether the image at `path` is to be read in parts.
+
+    What cannot be read at all is not: reading it as a frame says why.
+    """
+    if path.suffix.lower() in SLIDE_SUFFIXES:
+        return True
+    try:
+        metadata = tiff_header(path) if path.is_file() else None
+    except FrameError:
+        return False
+    if metadata is None:
+        return False
+    most = IN_PARTS_PX if find_spec("tifffile") else MAX_PIXELS
+    return metadata.width_px * metadata.height_px > most
+
+
+def tiff_header(path: Path) -> Metadata | None:
+    """Return what the tags of a TIFF file say, None for any other file.
+
+    The file is not read as a whole. Raises FrameError where it is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) not in TIFF_STARTS:
+                return None
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return tiff_metadata(data)
+    except OSError:
+        return None
+    except FrameError as error:
+        raise FrameError(f"{path}: {error}") from None
 
 
 def decode(data: bytes, name: str) -> tuple[RGB, Metadata]:
@@ -69,7 +130,8 @@ def _check_size(metadata: Metadata) -> None:
     if width * height > MAX_PIXELS:
         raise FrameError(
             f"{width} x {height} pixels are more than the "
-            f"{MAX_PIXELS // 10**6} million that are read at once; save it in parts"
+            f"{MAX_PIXELS // 10**6} million that are read at once; save it as a tiled "
+            "TIFF"
         )
 
 
@@ -94,9 +156,20 @@ def _bytes(stored: NDArray[Any]) -> NDArray[np.uint8]:
         return stored
     if stored.dtype != np.uint16:
         raise FrameError(f"samples are {stored.dtype}; save it with 8 or 16 bits")
-    brightest = int(stored.max())
-    bits = next(bits for bits in _CAMERA_BITS if brightest < 2**bits)
-    return np.asarray(cv2.convertScaleAbs(stored, alpha=255 / (2**bits - 1)), np.uint8)
+    return eight_bits(stored, camera_bits(int(stored.max())))
+
+
+def camera_bits(brightest: int) -> int:
+    """Return how many bits the camera gave, judged by the `brightest` sample."""
+    return next(bits for bits in CAMERA_BITS if brightest < 2**bits)
+
+
+def eight_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return `samples` of so many bits with eight."""
+    if samples.dtype == np.uint8:
+        return samples
+    scaled = cv2.convertScaleAbs(samples, alpha=255 / (2**bits - 1))
+    return np.asarray(scaled, np.uint8).reshape(samples.shape)
 
 
 def _rgb(stored: NDArray[np.uint8], metadata: Metadata) -> RGB:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cellrot_infer.errors import FrameError
-from cellrot_infer.tiff import directories
+from cellrot_infer.tiff import Content, directories
 
 CREDIBLE_UM = (0.02, 2.0)  # what light microscopes give; 72 dpi would be 353 um
 USABLE_UM = (0.02, 0.7)  # a red cell of ten pixels; below that, cells have no features
@@ -51,6 +51,14 @@ def read_metadata(data: bytes) -> Metadata:
         raise FrameError("no PNG, JPEG, TIFF, WebP or BMP image")
     try:
         return read(data)
+    except struct.error:
+        raise FrameError("cut off: the end of the file is missing") from None
+
+
+def tiff_metadata(data: Content) -> Metadata:
+    """Return what the tags of the TIFF file `data` say; see `read_metadata`."""
+    try:
+        return _tiff(data)
     except struct.error:
         raise FrameError("cut off: the end of the file is missing") from None
 
@@ -149,7 +157,7 @@ def _bmp(data: bytes) -> Metadata:
     return Metadata("BMP", width, abs(height), pixel_size_um=size_um)
 
 
-def _tiff(data: bytes) -> Metadata:
+def _tiff(data: Content) -> Metadata:
     pages = list(islice(directories(data), 2))
     if not pages:
         raise FrameError("a TIFF file without an image")
@@ -159,7 +167,7 @@ def _tiff(data: bytes) -> Metadata:
     return Metadata(
         "TIFF",
         *first.size_px,
-        pixel_size_um=_credible(first.pixel_size_um),
+        pixel_size_um=credible(first.pixel_size_um),
         has_more_pages=any(not page.is_preview for page in pages[1:]),
     )
 
@@ -171,7 +179,7 @@ def _exif(block: bytes) -> tuple[int, float | None]:
     except (struct.error, FrameError, StopIteration):
         return 1, None  # the pixels are all there; the camera's notes are optional
     turned = tags.orientation if 1 <= tags.orientation <= 8 else 1
-    return turned, _credible(tags.pixel_size_um)
+    return turned, credible(tags.pixel_size_um)
 
 
 def _square(x_density: float, y_density: float, unit_um: float) -> float | None:
@@ -180,10 +188,11 @@ def _square(x_density: float, y_density: float, unit_um: float) -> float | None:
         return None
     if abs(x_density - y_density) > 0.01 * x_density:
         return None
-    return _credible(unit_um / x_density)
+    return credible(unit_um / x_density)
 
 
-def _credible(size_um: float | None) -> float | None:
+def credible(size_um: float | None) -> float | None:
+    """Return `size_um`, None unless light microscopes have such pixels."""
     low_um, high_um = CREDIBLE_UM
     return size_um if size_um is not None and low_um <= size_um <= high_um else None
 

@@ -97,7 +97,7 @@ def _hull(mask: Mask) -> Mask:
     return hull > 0
 
 
-Size = tuple[int, int]  # height, width
+Size = tuple[float, float]  # height, width
 
 
 def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Polygon]:

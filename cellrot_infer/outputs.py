@@ -1,11 +1,12 @@
 """The files of a report: which kinds there are, and what each is called."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellrot_infer.files import write_text
 from cellrot_infer.pipeline import FrameResult
+from cellrot_infer.tiles import moved
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import (
     ENGLISH,
@@ -70,7 +71,7 @@ _OF_FRAME: Mapping[str, tuple[str, Callable[[Report, FrameResult], bytes]]] = {
     ),
     "overlay": (
         "overlay.png",
-        lambda report, result: overlay_png(report, result.frame),
+        lambda report, result: overlay_png(_in_view(report, result), result.frame),
     ),
 }
 KINDS = (*_OF_SLIDE, *_OF_FRAME)
@@ -94,12 +95,26 @@ def frame_pictures(result: FrameResult, kinds: Sequence[str]) -> dict[int, bytes
     """
     if "html" not in kinds:
         return {}
-    cells = zip(result.findings, result.patches, strict=True)
-    pictures = {
-        finding.number: thumbnail(patch, finding.orientation_rad)
-        for finding, patch in cells
-    }
-    return {0: preview(result.frame.pixels), **pictures}
+    pictures = {0: preview(result.frame.pixels)}
+    size = 0
+    for finding, patch in zip(result.findings, result.patches, strict=False):
+        pictures[finding.number] = thumbnail(patch, finding.orientation_rad)
+        size += len(pictures[finding.number])
+        if size > MAX_PICTURES:
+            break  # a large image has more cells than a page can show
+    return pictures
+
+
+def _in_view(report: Report, result: FrameResult) -> Report:
+    """Return `report` in pixels of the view of a large image, which is smaller."""
+    factor = result.frame.pixels.shape[1] / result.record.width_px
+    if factor == 1:
+        return report
+    findings = (
+        replace(finding, cell=moved(finding.cell, 0, 0, factor))
+        for finding in report.findings
+    )
+    return replace(report, findings=tuple(findings))
 
 
 def frame_paths(kinds: Sequence[str], base: Path) -> list[Path]:

@@ -9,17 +9,24 @@ from cellrot_infer.stain import find_glass
 from cellrot_infer.types import PATCH_SIDE_PX, RGB, Cell, Frame, Patches
 
 
-def cut_patches(frame: Frame, cells: Sequence[Cell], pixel_size_um: float) -> Patches:
+def cut_patches(
+    frame: Frame,
+    cells: Sequence[Cell],
+    pixel_size_um: float,
+    glass_rgb: RGB | None = None,
+) -> Patches:
     """Return a patch (N, 256, 256, 3) a cell, at `pixel_size_um` per pixel.
 
     The cell's box is in the middle. What lies beyond the frame is filled with the glass
     around the cells: a mirrored border would give a cut cell a second nucleus, and a
-    nucleus that was never there is worse than an edge.
+    nucleus that was never there is worse than an edge. The glass has the colour
+    `glass_rgb` (3,) where that is known, as it is for a part of a larger image.
     """
     patches = np.empty((len(cells), PATCH_SIDE_PX, PATCH_SIDE_PX, 3), np.uint8)
     if not cells:
         return patches
-    glass = find_glass(frame.pixels).light.tolist()
+    colour = find_glass(frame.pixels).light if glass_rgb is None else glass_rgb
+    glass = colour.tolist()
     side_px = PATCH_SIDE_PX * pixel_size_um / frame.pixel_size_um
     for patch, cell in zip(patches, cells, strict=True):
         box = cell.box

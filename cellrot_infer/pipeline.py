@@ -10,37 +10,49 @@ from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
 from cellrot_infer.frames import Scales, judge_scales, read_frame
+from cellrot_infer.images import is_large
+from cellrot_infer.largeimage import LargeImage, in_tiles, open_large
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.quality import field_quality
+from cellrot_infer.recut import Recut
+from cellrot_infer.reference import fits
+from cellrot_infer.scan import QUIET, Progress, scan
 from cellrot_infer.segment import segment
+from cellrot_infer.tiles import check_region, inside, middle_px
 from cellrot_infer.types import (
+    EVERYTHING,
+    RGB,
     Cell,
     Failure,
     Finding,
     Frame,
     FrameRecord,
-    Patches,
     Predictions,
     Report,
     Scheme,
+    Selection,
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """What was found in one frame; `patches` (N, 256, 256, 3) go with `findings`."""
+    """What was found in one frame; a patch (256, 256, 3) goes with each of `findings`.
+
+    Of a large image, `frame` is a smaller copy, and `patches` are cut as they are asked
+    for, as long as its file is open.
+    """
 
     frame: Frame
     record: FrameRecord
     findings: tuple[Finding, ...]
-    patches: Patches
+    patches: Iterable[RGB]
 
 
 def read_frames(
     paths: Sequence[Path], *, pixel_size_um: float | None = None, fallback_um: float
-) -> Iterator[Frame | Failure]:
+) -> Iterator[Frame | LargeImage | Failure]:
     """Read the images of a slide; one that cannot be read gives a Failure in its place.
 
     Where nothing tells their pixel size, the red cells of all of them do together.
@@ -54,10 +66,23 @@ def read_frames(
 
 
 def read_or_fail(
-    path: Path, *, pixel_size_um: float | None, fallback_um: float, scales: Scales
-) -> Frame | Failure:
-    """Return the frame at `path`, or why there is none; see `read_frame`."""
+    path: Path,
+    *,
+    pixel_size_um: float | None,
+    fallback_um: float,
+    scales: Scales,
+    level: int = 0,
+) -> Frame | LargeImage | Failure:
+    """Return the frame at `path`, or why there is none; see `read_frame`.
+
+    What is too large for one piece, and every `level` but the first, is opened to be
+    read in parts; see `open_large`.
+    """
     try:
+        if level or is_large(path):
+            return open_large(
+                path, level=level, pixel_size_um=pixel_size_um, fallback_um=fallback_um
+            )
         return read_frame(
             path, pixel_size_um=pixel_size_um, fallback_um=fallback_um, scales=scales
         )
@@ -68,7 +93,7 @@ def read_or_fail(
 
 
 def analyze(
-    frames: Iterable[Frame | Failure],
+    frames: Iterable[Frame | LargeImage | Failure],
     classifier: Classifier,
     *,
     name: str = "slide",
@@ -83,7 +108,7 @@ def analyze(
 
 
 def analyze_frames(
-    frames: Iterable[Frame | Failure], classifier: Classifier
+    frames: Iterable[Frame | LargeImage | Failure], classifier: Classifier
 ) -> Iterator[FrameResult | Failure]:
     """Analyze each frame as it comes; failures pass through."""
     for frame in frames:
@@ -91,20 +116,58 @@ def analyze_frames(
 
 
 def analyze_or_fail(
-    frame: Frame | Failure, classifier: Classifier
+    frame: Frame | LargeImage | Failure,
+    classifier: Classifier,
+    selection: Selection = EVERYTHING,
+    progress: Progress = QUIET,
 ) -> FrameResult | Failure:
-    """Analyze `frame`; a failure stays one, and too little memory becomes one."""
+    """Analyze `frame`; a failure stays one, and so becomes what stops the analysis.
+
+    Of a large image, `progress` is told the tiles.
+    """
     if isinstance(frame, Failure):
         return frame
     try:
-        return analyze_frame(frame, classifier)
+        if isinstance(frame, LargeImage):
+            return analyze_large(frame, classifier, selection, progress)
+        return analyze_frame(frame, classifier, selection)
+    except FrameError as error:
+        return Failure(frame.name, str(error))
     except (MemoryError, cv2.error) as error:
         return _too_large(frame.name, error, "analyze")
 
 
-def analyze_frame(frame: Frame, classifier: Classifier) -> FrameResult:
+def analyze_large(
+    image: LargeImage,
+    classifier: Classifier,
+    selection: Selection = EVERYTHING,
+    progress: Progress = QUIET,
+) -> FrameResult:
+    """Find the cells of `image` tile by tile and classify them.
+
+    Raises FrameError where its file is damaged.
+    """
+    found = scan(image, classifier, selection, progress)
+    findings = _findings(image.name, found.cells, found.predictions, classifier)
+    width, height = image.raster.sizes_px[0]
+    warnings = image.warnings
+    if found.seen < found.tiles:
+        share = f"{found.seen} of {found.tiles} tiles"
+        warnings += (f"{len(findings)} cells were enough, found in {share}",)
+    record = FrameRecord(
+        image.name, image.sha256, width, height, image.pixel_size, warnings
+    )
+    patches = Recut(image, found.cells, found.reference, classifier.card.pixel_size_um)
+    return FrameResult(found.overview, record, findings, patches)
+
+
+def analyze_frame(
+    frame: Frame, classifier: Classifier, selection: Selection = EVERYTHING
+) -> FrameResult:
     """Find the cells of `frame` and classify them."""
-    cells = segment(frame)
+    if not fits(frame):
+        return analyze_large(in_tiles(frame), classifier, selection)
+    cells = _selected(segment(frame), selection, frame)
     patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
     predictions = classifier.classify(patches)
     findings = _findings(frame.name, cells, predictions, classifier)
@@ -141,6 +204,14 @@ def compose_report(
         tuple(failures),
         read_scheme() if scheme is None else scheme,
     )
+
+
+def _selected(cells: list[Cell], selection: Selection, frame: Frame) -> list[Cell]:
+    if (region := selection.region) is not None:
+        height, width = frame.pixels.shape[:2]
+        check_region(region, (width, height), frame.name)
+        cells = [cell for cell in cells if inside(region, *middle_px(cell))]
+    return cells[: selection.max_cells]
 
 
 def _findings(

@@ -9,7 +9,7 @@ from pathlib import Path
 from cellrot_infer.card import read_model
 from cellrot_infer.counting import Request
 from cellrot_infer.errors import FrameError, OutputError
-from cellrot_infer.images import read_file
+from cellrot_infer.images import file_sha256
 from cellrot_infer.journal import FileState, Journal
 from cellrot_infer.models import find_model
 from cellrot_infer.outputs import frame_paths, slide_paths
@@ -113,7 +113,7 @@ def _is_same(path: Path, counted: FileState) -> bool:
         status = path.stat()
         if (status.st_size, status.st_mtime_ns) == (counted.size, counted.modified_ns):
             return True
-        return hashlib.sha256(read_file(path)).hexdigest() == counted.sha256
+        return file_sha256(path) == counted.sha256
     except (OSError, FrameError):
         return False
 

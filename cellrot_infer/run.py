@@ -1,6 +1,6 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from cellrot_infer.outputs import (
 from cellrot_infer.parallel import completed
 from cellrot_infer.provenance import provenance
 from cellrot_infer.resume import Left
+from cellrot_infer.scan import QUIET, Progress
 from cellrot_infer.slides import Slide
 from cellrot_infer.types import Failure, Provenance, Report
 
@@ -53,7 +54,7 @@ class Run:
     request: Request
     journal: Journal
     slides: Sequence[Slide]
-    on_image: Callable[[], None] = field(default=lambda: None)
+    progress: Progress = QUIET
     workers: int = field(default_factory=available_threads)
 
     def count(self, left: Left) -> Iterator[tuple[Report, list[Path]]]:
@@ -66,7 +67,12 @@ class Run:
         origin = provenance(self.classifier, self.request.settings)
         origin = self.journal.provenance(origin)
         self._make_folders()
-        count = partial(count_image, request=self.request, classifier=self.classifier)
+        count = partial(
+            count_image,
+            request=self.request,
+            classifier=self.classifier,
+            progress=self.progress,
+        )
         with closing(completed(count, self._tasks(left), self.workers)) as results:
             yield from self._slides(left, results, origin)
 
@@ -83,7 +89,7 @@ class Run:
                     failed[task.slide, task.image] = result
                 else:
                     self._keep(task, result)
-                self.on_image()
+                self.progress.advance()
             own = sorted(key for key in failed if key[0] == number)
             yield self._finish(number, [failed.pop(key) for key in own], origin)
 

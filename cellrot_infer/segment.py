@@ -56,7 +56,7 @@ def segment(frame: Frame) -> list[Cell]:
 
 def find_cells(
     density: Floats,
-    size_px: tuple[int, ...],
+    size_px: tuple[float, ...],
     pixel_size_um: float,
     known: Calibration | None = None,
 ) -> list[Cell]:
@@ -164,7 +164,7 @@ def _window(nucleus: Nucleus, lobes: Components) -> Window:
 def _cell(
     drawn: Drawn,
     shape: tuple[int, ...],
-    size_px: tuple[int, ...],
+    size_px: tuple[float, ...],
     pixel_size_um: float,
 ) -> Cell:
     height, width = size_px

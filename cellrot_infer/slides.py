@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellrot_infer.images import IMAGE_SUFFIXES
+from cellrot_infer.images import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 from cellrot_infer.writers.text import file_stem
 
+SUFFIXES = IMAGE_SUFFIXES | SLIDE_SUFFIXES - {".dcm"}  # DICOM: many files, one slide
 OVERLAY_ENDING = ".overlay.png"  # what an earlier run may have left in the folder
 
 
@@ -90,7 +91,7 @@ def distinct_stems(paths: Sequence[Path], folders: Sequence[str] = ()) -> list[s
 
 
 def _search(path: Path, *, each: bool, recursive: bool) -> Iterator[_Found]:
-    if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if not path.is_dir() or path.suffix.lower() in SUFFIXES:
         yield _Found(path, (path,), is_folder=False)
         return
     found = list(_tree(path) if recursive else [_folder(path)])
@@ -129,7 +130,7 @@ def _is_frame(name: str) -> bool:
     name = name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
         return False
-    return Path(name).suffix in IMAGE_SUFFIXES
+    return Path(name).suffix in SUFFIXES
 
 
 def _is_hidden_or_image(name: str) -> bool:

@@ -134,6 +134,11 @@ class ProgressBar:
             time.monotonic() + PATIENCE_S if console.is_terminal else math.inf
         )
 
+    def expect(self, steps: int) -> None:
+        """Let the bar have so many more steps, or fewer."""
+        total = self._bar.tasks[0].total or 0
+        self._bar.update(self._task, total=total + steps)
+
     def advance(self) -> None:
         """Count one step."""
         self._bar.advance(self._task)

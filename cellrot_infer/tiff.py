@@ -8,10 +8,12 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from mmap import mmap
 
 from cellrot_infer.errors import FrameError
 
 Numbers = tuple[float, ...]
+Content = bytes | mmap  # of a file that need not be read as a whole
 
 _FORMS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s", 13: "I", 16: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 13: 4, 16: 8}
@@ -92,7 +94,7 @@ class Directory:
         return unit_um / along[0], unit_um / along[1]
 
 
-def directories(data: bytes) -> Iterator[Directory]:
+def directories(data: Content) -> Iterator[Directory]:
     """Yield the directories of the TIFF file `data`; damaged ones may form a ring."""
     reader = _Reader.of(data)
     start = reader.word_at(8 if reader.big else 4)
@@ -104,12 +106,12 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    data: bytes
+    data: Content
     order: str
     big: bool
 
     @classmethod
-    def of(cls, data: bytes) -> "_Reader":
+    def of(cls, data: Content) -> "_Reader":
         order = ">" if data[:2] == b"MM" else "<"
         (version,) = struct.unpack_from(f"{order}H", data, 2)
         return cls(data, order, version == 43)

@@ -95,6 +95,22 @@ class Cell:
         return box.x_px + box.width_px / 2, box.y_px + box.height_px / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of an image is counted.
+
+    Cells with the middle of their nucleus in `region` (pixels of level 0), sought in
+    the smaller copy `level`, no more than `max_cells`; None is no limit.
+    """
+
+    region: Box | None = None
+    level: int = 0
+    max_cells: int | None = None
+
+
+EVERYTHING = Selection()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
     """What the model says of N patches, in the order of the patches.

@@ -83,16 +83,7 @@ def load_patch_set(path: Path, class_names: Sequence[str] = ()) -> PatchSet:
     a split gets one: stratified, by slide where slides are known. Raises DataError
     where the set is empty, names files that are missing, or lets a slide leak.
     """
-    path = Path(path)
-    root = path.parent if path.suffix == ".csv" else path
-    index = path if path.suffix == ".csv" else path / "index.csv"
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of patches")
-    records = _read_index(index) if index.exists() else _read_folders(root)
-    if not records:
-        raise DataError(
-            f"{root}: no images; expected <label>/<image> or an index.csv of path,label"
-        )
+    root, records = _read(Path(path))
     names = _class_names(records, class_names, root)
     if not any(record.split for record in records):
         records = _split(records, root)
@@ -102,15 +93,25 @@ def load_patch_set(path: Path, class_names: Sequence[str] = ()) -> PatchSet:
     return PatchSet(root, tuple(records), names)
 
 
+def load_unlabelled(path: Path) -> PatchSet:
+    """Return the patches at `path` to train on without labels, whatever it says."""
+    root, records = _read(Path(path))
+    records = [replace(record, label="", split="train") for record in records]
+    return PatchSet(root, tuple(records), ())
+
+
 def with_unlabelled(patch_set: PatchSet, extra: PatchSet) -> PatchSet:
-    """Return `patch_set` with the patches of `extra` as unlabelled training patches."""
+    """Return `patch_set` with the patches of `extra` that it does not hold yet.
+
+    Raises DataError where they are of a slide that it validates or tests on.
+    """
     known = {record.file.resolve() for record in patch_set.records}
     added = (
-        replace(record, label="", split="train")
-        for record in extra.records
-        if record.file.resolve() not in known
+        record for record in extra.records if record.file.resolve() not in known
     )
-    return replace(patch_set, records=(*patch_set.records, *added))
+    records = (*patch_set.records, *added)
+    _refuse_leaks(records, extra.root)
+    return replace(patch_set, records=records)
 
 
 def keep_labels(patch_set: PatchSet, per_class: int, seed: int) -> PatchSet:
@@ -127,19 +128,35 @@ def keep_labels(patch_set: PatchSet, per_class: int, seed: int) -> PatchSet:
     return replace(patch_set, records=tuple(records))
 
 
+def _read(path: Path) -> tuple[Path, list[PatchRecord]]:
+    """Return the folder of a patch set and what it holds."""
+    root = path.parent if path.suffix == ".csv" else path
+    index = path if path.suffix == ".csv" else path / "index.csv"
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of patches")
+    records = _read_index(index) if index.exists() else _read_folders(root)
+    if not records:
+        raise DataError(
+            f"{root}: no images; expected <label>/<image> or an index.csv of path,label"
+        )
+    return root, records
+
+
 def _read_folders(root: Path) -> list[PatchRecord]:
     folders = sorted(
         entry for entry in root.iterdir() if _is_seen(entry) and entry.is_dir()
     )
     records = [PatchRecord(file, file.name, "", "") for file in _images(root)]
     for folder in folders:
-        for file in _images(folder):
+        images = _images(folder)
+        if not images:
+            raise DataError(
+                f"{folder}: holds no images; expected {root.name}/<label>/<image>, so "
+                "add some or remove the folder"
+            )
+        for file in images:
             name = f"{folder.name}/{file.name}"
             records.append(PatchRecord(file, name, folder.name, ""))
-    if records and folders and all(not record.label for record in records):
-        raise DataError(
-            f"{root}: its folders hold no images; expected {root.name}/<label>/<image>"
-        )
     return records
 
 

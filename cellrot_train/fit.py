@@ -14,12 +14,19 @@ from cellrot_train.data import (
     PatchSet,
     keep_labels,
     load_patch_set,
+    load_unlabelled,
     with_unlabelled,
 )
 from cellrot_train.display import Display, Silent
 from cellrot_train.objectives import parse_objective
 from cellrot_train.pixels import Pixels, load_pixels
-from cellrot_train.processes import choose_device, in_turn, joined, reproducible
+from cellrot_train.processes import (
+    choose_device,
+    in_turn,
+    joined,
+    keep_freed_memory,
+    reproducible,
+)
 from cellrot_train.run import DATA, METRICS, Run, load_run
 from cellrot_train.sampling import Share
 from cellrot_train.training import Training
@@ -45,6 +52,7 @@ def fit(
     before the others, validates, shows and writes.
     """
     device = choose_device(config.device)
+    keep_freed_memory()
     with joined(device) as share, reproducible(config):
         show = Silent() if share.rank or show is None else show
         config = _complete(config, show)
@@ -72,6 +80,7 @@ def resume(
     run = Run(Path(folder))
     config = run.config
     device = choose_device(config.device)
+    keep_freed_memory()
     with joined(device) as share, reproducible(config):
         show = Silent() if share.rank or show is None else show
         if (run.folder / METRICS).exists():
@@ -100,7 +109,7 @@ def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     if config.labels_per_class:
         patch_set = keep_labels(patch_set, config.labels_per_class, config.seed)
     if config.unlabelled:
-        patch_set = with_unlabelled(patch_set, load_patch_set(Path(config.unlabelled)))
+        patch_set = with_unlabelled(patch_set, load_unlabelled(Path(config.unlabelled)))
     _refuse_unlabelled(patch_set, config)
     pixels = load_pixels(patch_set, config.side_px, cache, show.decoded)
     for file, reason in pixels.unreadable:

@@ -1,6 +1,8 @@
 """Where a training runs: device, arithmetic, and the processes that share it."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,8 @@ import torch.distributed as dist
 from cellrot_infer.errors import DeviceError
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.sampling import ALONE, Share
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of mallopt, in malloc.h
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,6 +48,21 @@ def memory_format(layout: str, device: torch.device) -> torch.memory_format:
     """Return the order of values in memory that convolutions work on."""
     last = layout == "channels-last" or (layout == "auto" and device.type == "cuda")
     return torch.channels_last if last else torch.contiguous_format
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where glibc gives it back.
+
+    Every step asks for the same large blocks, and pages that come fresh from the system
+    are filled with zeros first: a tenth of a training step on a CPU, without use.
+    """
+    if sys.platform != "linux":
+        return
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:  # another C library has none, and needs none
+        set_option(_MMAP_MAX, 0)
+        set_option(_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(_TOP_PAD, 2**26)
 
 
 @contextmanager

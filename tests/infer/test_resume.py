@@ -11,6 +11,7 @@ from cellrot_infer import cli, counting, journal
 from cellrot_infer.classify import Classifier
 from cellrot_infer.counting import Counted, Request, Task
 from cellrot_infer.provenance import Pairs, provenance
+from cellrot_infer.scan import Progress
 from cellrot_infer.types import Failure, Provenance
 from tests.conftest import tiny_card, write_model
 from tests.infer.images import FIELD, FRAMES
@@ -30,12 +31,12 @@ class Power:
         work = counting.count_image
 
         def counted(
-            task: Task, request: Request, classifier: Classifier
+            task: Task, request: Request, classifier: Classifier, progress: Progress
         ) -> Counted | Failure:
             self.begun += 1
             if self.begun > self.left:
                 raise KeyboardInterrupt
-            return work(task, request, classifier)
+            return work(task, request, classifier, progress)
 
         monkeypatch.setattr("cellrot_infer.run.count_image", counted)
 

@@ -11,23 +11,33 @@ from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run
+from cellrot_infer.scan import Quiet
 from cellrot_infer.slides import find_slides
 from cellrot_infer.types import Report
 from tests.infer.images import FRAMES
+
+
+class Steps(Quiet):
+    """Counts the steps that it is told."""
+
+    done = 0
+
+    def advance(self) -> None:
+        self.done += 1
 
 
 def counted(
     inputs: list[Path], folder: Path, model: Path, *, pixel_size_um: float | None = 0.1
 ) -> tuple[list[tuple[Report, list[Path]]], int]:
     """Return what a run yields, and how many steps it counted."""
-    steps: list[None] = []
+    steps = Steps()
     request = Request(("csv",), folder, read_scheme(), pixel_size_um)
     classifier = Classifier.load(model, device="cpu")
     slides = find_slides(inputs)
     with Journal(folder) as journal:
         left = take_up(journal, request, slides, str(model))
-        run = Run(classifier, request, journal, slides, lambda: steps.append(None))
-        return list(run.count(left)), len(steps)
+        run = Run(classifier, request, journal, slides, steps)
+        return list(run.count(left)), steps.done
 
 
 def test_every_image_is_a_step_also_a_bad_one(tmp_path: Path, tiny_model: Path) -> None:

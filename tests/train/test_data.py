@@ -18,6 +18,7 @@ from cellrot_train.data import (
     PatchSet,
     keep_labels,
     load_patch_set,
+    load_unlabelled,
     with_unlabelled,
 )
 from cellrot_train.pixels import Pixels, load_patches, load_pixels
@@ -148,6 +149,29 @@ def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
         load_patch_set(tmp_path / "gone")
 
 
+def test_a_class_without_images_is_refused(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    root = class_folders(tmp_path, make_image, blast=5)
+    (root / "band").mkdir()
+
+    with pytest.raises(DataError, match="band: holds no images"):
+        load_patch_set(root)
+
+
+def test_unlabelled_patches_of_a_tested_slide_are_refused(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for name in ("1", "2", "more/3"):
+        make_image(tmp_path / f"{name}.png")
+    rows = ["path,label,split,slide", "1.png,a,train,s1", "2.png,a,test,s2"]
+    patch_set = load_patch_set(write_index(tmp_path, rows))
+    extra = write_index(tmp_path / "more", ["path,label,slide", "3.png,,s2"])
+
+    with pytest.raises(DataError, match="slide 's2' is in more than one split"):
+        with_unlabelled(patch_set, load_unlabelled(extra))
+
+
 def test_labels_beyond_the_wanted_classes_are_refused() -> None:
     with pytest.raises(DataError, match="'band_neutrophil', expected one of basophil"):
         load_patch_set(SAMPLES, ["basophil", "monocyte"])
@@ -165,9 +189,9 @@ def test_few_labels_are_kept_and_the_same_ones_each_time() -> None:
 
 
 def test_unlabelled_patches_only_train(tmp_path: Path, make_image: MakeImage) -> None:
-    extra = class_folders(tmp_path, make_image, whatever=4)
+    extra = class_folders(tmp_path, make_image, whatever=3, lonely=1)
 
-    both = with_unlabelled(load_patch_set(SAMPLES), load_patch_set(extra))
+    both = with_unlabelled(load_patch_set(SAMPLES), load_unlabelled(extra))
 
     assert len(both) == 374 + 4
     assert len(both.class_names) == 11
