@@ -37,7 +37,7 @@ class Strength(NamedTuple):
 STRENGTHS = {
     "none": Strength(0, (1, 1), 0, 0, 0, 0, 0, 0, 0, 0),
     "mild": Strength(0.05, (0.85, 1.18), 0.2, 0.03, 0.08, 0.06, 0.5, 4, 0.1, 0.1),
-    "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.3),
+    "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.15),
 }
 
 
@@ -115,11 +115,12 @@ def _colour(strength: Strength, dyes: Tensor, mixing: Tensor) -> Tensor:
 
 
 def augment(patches: Tensor, chance: Draw, noise: Tensor) -> Tensor:
-    """Return the bytes `patches` (N, 3, S, S) as changed floats in [0, 255].
+    """Return the bytes `patches` (N, 3, P, P) as changed floats in [0, 255].
 
-    `noise` (N, 3, S, S) has mean 0 and variance 1.
+    `noise` (N, 3, S, S) has mean 0 and variance 1. The result has its shape: the
+    central S pixels, into which a moved cell brings its own surroundings.
     """
-    images = _move(patches.float(), chance.warp)
+    images = _move(patches.float(), chance.warp, noise.shape[-1])
     images = _stain(images, chance.colour, chance.light)
     images = _focus(images, chance.blur)
     images = torch.addcmul(images, noise, chance.noise)
@@ -133,11 +134,9 @@ def _plane(side_px: int, device: torch.device) -> Tensor:
     return torch.stack([x, y, torch.ones_like(x)]).flatten(1)
 
 
-def _move(images: Tensor, warp: Tensor) -> Tensor:
-    count, _, side_px, _ = images.shape
-    grid = (_plane(side_px, images.device).T @ warp.mT).reshape(
-        count, side_px, side_px, 2
-    )
+def _move(images: Tensor, warp: Tensor, side_px: int) -> Tensor:
+    grid = _plane(side_px, images.device).T @ warp.mT * (side_px / images.shape[-1])
+    grid = grid.reshape(len(images), side_px, side_px, 2)
     # mirrored surroundings look like a smear; a constant would show the angle
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 

@@ -27,6 +27,7 @@ STRENGTHS = ("none", "mild", "strong")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 LAYOUTS = ("auto", "contiguous", "channels-last")
 SIDES_PX = (32, 64, 128, 256)  # divisors of the patch
+VIEWS_PX = (0, 48, 96, 192)  # three quarters of a side
 
 
 class ConfigError(CellrotError):
@@ -79,7 +80,10 @@ class Config:
     )
 
     side_px: int = setting(
-        64, "Side of the image that the network sees.", choices=SIDES_PX
+        64, "Side of the patch in the network's pixels.", choices=SIDES_PX
+    )
+    view_px: int = setting(
+        0, "Side of its central part, which alone is seen, 0 for all.", choices=VIEWS_PX
     )
     width: int = setting(0, "Channels of the first stage, 0 for the usual.", at_least=0)
     embedding_size: int = setting(64, "Length of the embedding.", at_least=2)
@@ -131,6 +135,16 @@ class Config:
             object.__setattr__(
                 self, entry.name, _checked(entry, getattr(self, entry.name))
             )
+
+        if self.view_px > self.side_px:
+            raise ConfigError(
+                f"view_px is {self.view_px}, expected at most side_px, {self.side_px}"
+            )
+
+    @property
+    def network_px(self) -> int:
+        """Side of the image that the network sees."""
+        return self.view_px or self.side_px
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values."""

@@ -106,9 +106,7 @@ def with_unlabelled(patch_set: PatchSet, extra: PatchSet) -> PatchSet:
     Raises DataError where they are of a slide that it validates or tests on.
     """
     known = {record.file.resolve() for record in patch_set.records}
-    added = (
-        record for record in extra.records if record.file.resolve() not in known
-    )
+    added = (record for record in extra.records if record.file.resolve() not in known)
     records = (*patch_set.records, *added)
     _refuse_leaks(records, extra.root)
     return replace(patch_set, records=records)

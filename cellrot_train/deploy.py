@@ -68,8 +68,8 @@ def deploy(run: TrainedRun, patch_set: PatchSet) -> Deployment:
         coverage=COVERAGE,
         novelty=distance.quantile(FAMILIAR).item(),
     )
-    side_px = run.config.side_px
-    network = Deployed(run.encoder, run.classifier, temperature, novelty, side_px)
+    sides_px = run.config.side_px, run.config.network_px
+    network = Deployed(run.encoder, run.classifier, temperature, novelty, *sides_px)
     return Deployment(network.eval(), thresholds, temperature)
 
 
@@ -80,7 +80,7 @@ def labelled_features(
     """Return the features (N, F) and labels (N,) of the labelled cells of `split`."""
     rows = labelled_rows(patch_set, split)
     patches = load_patches(patch_set, rows, run.config.side_px)
-    intake = Intake(run.config.side_px)
+    intake = Intake(run.config.network_px)
     encodings = (run.encoder.encode(intake(part)) for part in patches.split(BATCH))
     features = torch.cat([encoding.features for encoding in encodings])
     return features, torch.from_numpy(patch_set.labels[rows])

@@ -25,21 +25,30 @@ def disc(side_px: int) -> Tensor:
     return ((side_px / 2 - radius) / DISC_EDGE_PX).clamp(0, 1).float()
 
 
-class Intake(nn.Module):
-    """Bytes (N, 3, S, S) in [0, 255] to optical density of mean 0 and variance 1.
+def centre(images: Tensor, side_px: int) -> Tensor:
+    """Return the central `side_px` pixels of images (N, C, P, P)."""
+    margin = (images.shape[-1] - side_px) // 2
+    inner = slice(margin, margin + side_px)
+    return images[..., inner, inner]
 
-    Mean and variance are taken over the disc, outside of which the result is 0, the
-    mean. Turning the patch turns the result.
+
+class Intake(nn.Module):
+    """Bytes (N, 3, P, P) in [0, 255] to optical density of mean 0 and variance 1.
+
+    The result (N, 3, S, S) is of the central S = `side_px` pixels. Mean and variance
+    are taken over the disc, outside of which the result is 0, the mean. Turning the
+    patch turns the result.
     """
 
     mask: Tensor
 
     def __init__(self, side_px: int) -> None:
         super().__init__()
+        self.side_px = side_px
         self.register_buffer("mask", disc(side_px), persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        density = _density(patches)
+        density = _density(centre(patches, self.side_px))
         mean, spread = self._statistics(density)
         return (density - mean) * self.mask / spread
 
@@ -48,7 +57,7 @@ class Intake(nn.Module):
 
         The inverse of `forward` inside the disc; outside it shows the mean colour.
         """
-        mean, spread = self._statistics(_density(patches))
+        mean, spread = self._statistics(_density(centre(patches, self.side_px)))
         levels = (255 + DARK_LEVEL) * torch.exp(-(images * spread + mean)) - DARK_LEVEL
         return levels.clamp(0, 255)
 

@@ -59,7 +59,7 @@ class Learner(nn.Module):
         self.precision = torch.float32
         self.layout = torch.contiguous_format
         self.weights = parse_objective(config.objective)
-        self.intake = Intake(config.side_px)
+        self.intake = Intake(config.network_px)
         self.encoder = encoder
         self.classifier = Classifier(encoder.feature_size, class_count)
         self.projector: nn.Module | None = None

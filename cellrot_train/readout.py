@@ -46,7 +46,7 @@ Model = Callable[[Patches], Readout]  # of patches (N, 256, 256, 3)
 def model_of_run(run: TrainedRun, device: torch.device) -> Model:
     """Return the encoder and the classifier of `run` as a model, on `device`."""
     side_px = run.config.side_px
-    intake = Intake(side_px).to(device)
+    intake = Intake(run.config.network_px).to(device)
     encoder, classifier = run.encoder.to(device), run.classifier.to(device)
 
     @torch.inference_mode()

@@ -100,7 +100,7 @@ class TrainedRun:
     `encoder` and `classifier` are in eval mode on the CPU and hold the averaged weights
     of the best epoch. To classify bytes (N, 3, S, S) with S = config.side_px:
 
-        images = Intake(config.side_px)(patches)
+        images = Intake(config.network_px)(patches)
         logits = classifier(encoder.encode(images).features)
 
     `pixel_size_um` is that of the 256 px patch. `data` is data.json (`sha256`, `path`,
@@ -164,7 +164,7 @@ def new_encoder(config: Config) -> AutoEncoder:
     """Return the encoder of `config` with random weights."""
     return build_encoder(
         config.model,
-        side_px=config.side_px,
+        side_px=config.network_px,
         width=config.width or None,
         embedding_size=config.embedding_size,
     )

@@ -134,7 +134,7 @@ class Feed:
         count = self.plan.batch_size * times
         drawn = draw(count, strength, self.config.rotate, chance)
         local = Draw(*(self._part(entry, times) for entry in drawn)).to(self.device)
-        shape = (count, *patches.shape[1:])
+        shape = (count, 3, self.config.network_px, self.config.network_px)
         fresh = generator(self.config.seed, step, "noise", self.device)
         noise = torch.randn(shape, generator=fresh, device=self.device)
         patches = patches.to(self.device, non_blocking=True).repeat(times, 1, 1, 1)

@@ -15,6 +15,7 @@ from cellrot_train import checkpoint
 from cellrot_train.classifier import Classifier, fit_classifier
 from cellrot_train.config import Config
 from cellrot_train.display import Display
+from cellrot_train.intake import centre
 from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, train
 from cellrot_train.metrics import Counts, macro_f1
 from cellrot_train.objectives import RECONSTRUCTING, Learner, freeze_unused
@@ -213,6 +214,7 @@ class Training:
         if not self.learner.weights.keys() & RECONSTRUCTING:
             shown = []  # its decoder has learned nothing
         patches = self.images[torch.tensor(shown, dtype=torch.long)]
+        patches = centre(patches, self.config.network_px)
         history = self.progress.history
         portrait.write_pictures(folder, self.mean.encoder, patches, history)
         if counts is not None:

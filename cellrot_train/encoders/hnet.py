@@ -9,11 +9,11 @@ from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.encoders.decoder import Decoder
 from cellrot_train.layers.activation import Rectify
 from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead, Streams
-from cellrot_train.layers.pooling import Disc, Halve, Invariants
-from cellrot_train.layers.rotation import Turn, conjugate, product, unit
+from cellrot_train.layers.pooling import Disc, Energy, Halve, Invariants
+from cellrot_train.layers.rotation import Turn, unit, unturning
 from cellrot_train.layers.sizes import halvings
 
-SMALLEST_MAP_PX = 16
+SMALLEST_MAP_PX = 12
 STEM_WIDTHS_PX = (0.9, 1.2, 1.6)
 RECTIFIED_GAIN = 1.4  # keeps the energy through a ReLU, which halves it
 RESIDUAL_GAIN = 0.5
@@ -49,15 +49,15 @@ class Block(nn.Module):
 class Stem(nn.Module):
     """Images (N, 3, S, S) to streams of half the side. Law: equivariant."""
 
-    def __init__(self, outputs: Streams) -> None:
+    def __init__(self, outputs: Streams, side_px: int) -> None:
         super().__init__()
         colours = Streams(1, 3)
         self.conv = HarmonicConv2d(colours, outputs, 8, 2, widths_px=STEM_WIDTHS_PX)
-        self.rectify = Rectify(outputs)
+        self.rectify, self.disc = Rectify(outputs), Disc(side_px)
         nn.init.constant_(self.conv.mixture.gain, RECTIFIED_GAIN)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.rectify(self.conv(images))
+        return self.disc(self.rectify(self.conv(images)))
 
 
 class Trunk(nn.Module):
@@ -74,7 +74,7 @@ class Trunk(nn.Module):
         streams = [Streams(orders, count) for count in fields]
         sides_px = [side_px >> (step + 1) for step in range(len(fields))]
         self.outputs, self.side_px = streams[-1], sides_px[-1]
-        self.steps = nn.ModuleList([Stem(streams[0])])
+        self.steps = nn.ModuleList([Stem(streams[0], sides_px[0])])
         for (inputs, outputs), side in zip(
             pairwise(streams), sides_px[1:], strict=True
         ):
@@ -82,16 +82,15 @@ class Trunk(nn.Module):
         for _ in range(blocks):
             self.steps.append(Block(self.outputs, self.side_px))
         streams += [self.outputs] * blocks
-        sides_px += [self.side_px] * blocks
-        self.invariants = nn.ModuleList(map(Invariants, streams, sides_px))
+        self.energy, self.invariants = Energy(), Invariants(streams)
         self.feature_size = sum(orders * stream.fields for stream in streams)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = []
-        for step, invariants in zip(self.steps, self.invariants, strict=True):
+        energies = []
+        for step in self.steps:
             x = step(x)
-            features.append(invariants(x))
-        return x, torch.cat(features, dim=1)
+            energies.append(self.energy(x))
+        return x, self.invariants(torch.cat(energies, dim=1))
 
 
 class InvariantCode(nn.Module):
@@ -120,16 +119,16 @@ class CanonicalCode(nn.Module):
         self.linear = nn.Linear(self.streams.channels, embedding_size)
 
     def forward(self, streams: Tensor) -> tuple[Tensor, Tensor]:
+        fields, orders = self.streams.fields, self.streams.orders
         z = self.read(streams)
-        fields = self.streams.fields
-        z = z.unflatten(1, (self.streams.components, fields)).transpose(1, 2)
-        first = z[:, 0, 1:3]
-        back = power = conjugate(_fading(first))[:, None]
-        code = [z[:, :, 0]]
-        for order in range(1, self.streams.orders):
-            turned = product(z[:, :, 2 * order - 1 : 2 * order + 1], power)
-            code.append(turned.flatten(1))
-            power = product(power, back)
+        scalars, turning = z.split([fields, 2 * (orders - 1) * fields], dim=1)
+        parts = turning.unflatten(1, (2, orders - 1, fields)).unbind(dim=2)
+        first = parts[0][:, :, 0]
+        back = power = unturning(_fading(first))
+        code = [scalars]
+        for part in parts:
+            code.append((power @ part).flatten(1))
+            power = power @ back
         return self.linear(torch.cat(code, dim=1)), unit(first)
 
 
@@ -187,5 +186,5 @@ def hnet_r0(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
 
 def hnet_r2(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
     """Return the encoder of orders 0 to 2, `width` fields a step before the last."""
-    trunk = Trunk(3, fields_of(width, side_px), 3, side_px)
-    return HarmonicEncoder(trunk, Streams(3, 3 * width), side_px, embedding_size)
+    trunk = Trunk(3, fields_of(width, side_px), 2, side_px)
+    return HarmonicEncoder(trunk, Streams(3, 4 * width), side_px, embedding_size)

@@ -148,7 +148,13 @@ def _placed(part: Tensor, place: tuple[int, int], orders: tuple[int, int]) -> Te
     """Return `part` within a kernel (components out, components in, M) of zeros."""
     (n, m), (inputs, outputs) = place, orders
     kernel = part.new_zeros(2 * outputs - 1, 2 * inputs - 1, part.shape[-1])
-    row, column = max(0, 2 * n - 1), max(0, 2 * m - 1)
+    rows, columns = _components(n, outputs), _components(m, inputs)
     share = math.sqrt(2) if n and not m else 1.0  # a real input fills both rows alone
-    kernel[row : row + len(part), column : column + part.shape[1]] = share * part
+    for row, values in zip(rows, part, strict=True):
+        kernel[row, columns] = share * values
     return kernel
+
+
+def _components(order: int, orders: int) -> list[int]:
+    """Return where the real part, and beyond order 0 the imaginary part, lies."""
+    return [order, order + orders - 1] if order else [0]

@@ -3,12 +3,15 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import nn
 
+from cellrot_train.layers.activation import Rectify
 from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead
 from cellrot_train.layers.plain import ScaledConv2d
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+FOLDING = (HarmonicConv2d, HarmonicRead, ScaledConv2d, Rectify)
 
 
 def folded(module: AnyModule) -> AnyModule:
@@ -17,8 +20,9 @@ def folded(module: AnyModule) -> AnyModule:
     Its kernels are constants; it is for inference and export, not for training.
     """
     twin = copy.deepcopy(module)
+    kinds = {parameter.dtype for parameter in twin.parameters()} or {torch.float32}
     for parent in list(twin.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, HarmonicConv2d | HarmonicRead | ScaledConv2d):
+            if isinstance(child, FOLDING):
                 setattr(parent, name, child.folded())
-    return twin.eval()
+    return twin.to(kinds.pop()).eval()

@@ -3,7 +3,7 @@
 A feature map holds streams of rotation order m = 0..r. Rotating the image by t rotates
 every stream and multiplies stream m by exp(i*m*t). Streams lie side by side in the
 channels of a real tensor (N, C, H, W): first all fields of order 0, which are real,
-then for each order the real parts of all fields and their imaginary parts.
+then the real parts of all fields of order 1, 2 and so on, then their imaginary parts.
 """
 
 import math

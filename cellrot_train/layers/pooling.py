@@ -1,5 +1,7 @@
 """Smaller maps, and numbers that a rotation of the image does not change."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from cellrot_train.intake import disc
 from cellrot_train.layers.harmonic import Streams
 
 TAPS = (1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0)  # the mean of 4 px of the mean of 5 px
+FAINT = 1e-6  # a root has no slope at 0
 
 
 class Halve(nn.Module):
@@ -61,21 +64,36 @@ class DiscMean(nn.Module):
         return x.flatten(2) @ self.share
 
 
-class Invariants(nn.Module):
-    """Average order 0 and the magnitudes of the other orders over the disc.
+class Energy(nn.Module):
+    """Mean square of maps (N, C, S, S) over the square, to (N, C).
 
-    Maps (N, C, S, S) to (N, orders * fields). Law: turning the input as streams changes
-    nothing.
+    Of maps that are 0 outside the disc, this is the mean over the disc but for a
+    constant. Law: the sum over the two parts of an order does not change.
     """
 
-    def __init__(self, streams: Streams, side_px: int) -> None:
-        super().__init__()
-        self.streams, self.mean = streams, DiscMean(side_px)
-
     def forward(self, x: Tensor) -> Tensor:
-        fields, orders = self.streams.fields, self.streams.orders
-        if orders == 1:
-            return self.mean(x)
-        z = x[:, fields:].unflatten(1, (orders - 1, 2, fields))
-        magnitudes = z.square().sum(dim=2).add(1e-6).sqrt().flatten(1, 2)
-        return self.mean(torch.cat([x[:, :fields], magnitudes], dim=1))
+        return (x * x).mean(dim=(2, 3))
+
+
+class Invariants(nn.Module):
+    """The root of each field's energy, from the energies (N, C) of `streams` together.
+
+    Gives (N, sum of orders * fields), in the order of the streams. Law: turning the
+    image changes nothing.
+    """
+
+    pairs: Tensor  # (sum of channels, sum of orders * fields)
+
+    def __init__(self, streams: Sequence[Streams]) -> None:
+        super().__init__()
+        pairs = torch.block_diag(*(_both_parts(each) for each in streams))
+        self.register_buffer("pairs", pairs, persistent=False)
+
+    def forward(self, energies: Tensor) -> Tensor:
+        return (energies @ self.pairs + FAINT).sqrt()
+
+
+def _both_parts(streams: Streams) -> Tensor:
+    """Return (channels, orders * fields): 1 where a channel is part of a field."""
+    rest = torch.eye((streams.orders - 1) * streams.fields)
+    return torch.block_diag(torch.eye(streams.fields), rest.repeat(2, 1))

@@ -26,10 +26,9 @@ class Turn(nn.Module):
         self.register_buffer("grid", grid, persistent=False)
 
     def forward(self, images: Tensor, vector: Tensor) -> Tensor:
-        cos, sin = vector.unbind(dim=1)
-        # A pixel looks back for where it comes from, and y points down here.
-        back = torch.stack([cos, sin, -sin, cos], dim=1).unflatten(1, (2, 2))
-        grid = (self.grid @ back).unflatten(1, images.shape[-2:])
+        # A pixel looks back for where it comes from; y points down here, and a position
+        # is a row: each turns the matrix over, so both together change nothing.
+        grid = (self.grid @ unturning(vector)).unflatten(1, images.shape[-2:])
         return F.grid_sample(images, grid.to(images.dtype), align_corners=False)
 
 
@@ -44,8 +43,10 @@ def conjugate(z: Tensor) -> Tensor:
     return z * z.new_tensor([1.0, -1.0])
 
 
-def product(u: Tensor, v: Tensor) -> Tensor:
-    """Return the complex product of u and v (..., 2)."""
-    real = (u * conjugate(v)).sum(dim=-1)
-    imaginary = (u * v.flip(-1)).sum(dim=-1)
-    return torch.stack([real, imaginary], dim=-1)
+def unturning(z: Tensor) -> Tensor:
+    """Return the matrices (N, 2, 2) that multiply by the conjugate of z (N, 2).
+
+    Where z is a unit vector they turn back by its angle.
+    """
+    basis = z.new_tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, -1.0, 0.0]])
+    return (z @ basis).unflatten(1, (2, 2))

@@ -50,20 +50,28 @@ def test_shrinking_averages_areas_as_the_training_data_does(
         ]
     )
 
-    actual = Shrink(side_px)(torch.from_numpy(patches.copy()))
+    actual = Shrink(side_px, side_px)(torch.from_numpy(patches.copy()))
 
     assert np.abs(actual.numpy() - expected.transpose(0, 3, 1, 2)).max() < 1e-3
 
 
+def test_a_view_is_the_middle_of_the_patch(patches: NDArray[np.uint8]) -> None:
+    bytes_ = torch.from_numpy(patches.copy())
+
+    whole, view = Shrink(128, 128)(bytes_), Shrink(128, 96)(bytes_)
+
+    assert torch.equal(view, whole[..., 16:112, 16:112])
+
+
 def test_a_side_that_does_not_divide_the_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="must divide 256, got 96"):
-        Shrink(96)
+        Shrink(96, 96)
 
 
 def test_outputs_follow_the_contract(patches: NDArray[np.uint8]) -> None:
     head = nn.Linear(3, 2)
     novelty = Novelty(torch.eye(3), torch.zeros(2, 3))
-    network = Deployed(MeanColour(), head, 2.0, novelty, 64).eval()
+    network = Deployed(MeanColour(), head, 2.0, novelty, 64, 64).eval()
 
     with torch.inference_mode():
         outputs = network(torch.from_numpy(patches.copy()))
@@ -73,4 +81,4 @@ def test_outputs_follow_the_contract(patches: NDArray[np.uint8]) -> None:
     expected = (head(features) / 2).softmax(dim=1)  # the temperature is 2
     torch.testing.assert_close(probabilities, expected)
     torch.testing.assert_close(distance, features.norm(dim=1))
-    assert angle.tolist() == [0, 0, 0]
+    assert angle.tolist() == pytest.approx([0, 0, 0])
