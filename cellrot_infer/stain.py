@@ -20,8 +20,11 @@ from cellrot_infer.types import RGB, Floats, Mask
 MEASURING_SIDE_PX = 160  # the light of a field needs no more detail
 PEAK_SHARE = 0.25  # a peak of brightness this high, against the highest, is glass
 GREY_LEVELS_OF_NOISE = 8
-GLASS_DECADES = (0.05, 0.03, 0.02)  # what counts as glass, round after round
-STIFFNESS = 0.02  # holds the light even where little glass is seen
+# What counts as glass, round after round, and how stiff the light is. The soft surface
+# follows a lamp into dark corners, but also pale cells where little glass is seen.
+FLAT = (0.02, (0.05, 0.03, 0.02))
+SOFT = (0.003, (0.05, 0.05, 0.05, 0.05, 0.05, 0.03, 0.03, 0.02))
+MUCH_MORE = 1.25  # glass under the soft surface, against that under the flat one
 FEWEST_GLASS_PX = 50
 FAINT = 0.06  # decades a colour; glass with all its unevenness is within
 SAMPLE_PX = 20_000  # of a frame, enough to measure its noise
@@ -65,15 +68,24 @@ def find_glass(pixels: RGB) -> Glass:
     small = shrink(pixels, min(1.0, MEASURING_SIDE_PX / max(pixels.shape[:2])))
     light = _brightest_common(small)
     gained = _DECADES[small] - np.log10(light + 1)
-    x, y = places(*small.shape[:2])
-    terms = np.stack(np.broadcast_arrays(1 + 0 * x * y, x, y, x * y, x * x, y * y), 2)
+    terms = light_terms(*small.shape[:2])
+    flat = _fitted(light, terms, gained, FLAT)
+    soft = _fitted(light, terms, gained, SOFT)
+    return soft if soft.share > MUCH_MORE * flat.share else flat
+
+
+def _fitted(
+    light: Floats, terms: Floats, gained: Floats, how: tuple[float, tuple[float, ...]]
+) -> Glass:
+    """Return the glass after rounds of fitting to what lies near the surface."""
+    stiffness, rounds = how
     slopes = np.zeros((6, 3), np.float32)
-    glass: Mask = np.zeros(small.shape[:2], bool)
-    for tolerance in GLASS_DECADES:
+    glass: Mask = np.zeros(gained.shape[:2], bool)
+    for tolerance in rounds:
         glass = np.all(np.abs(gained - terms @ slopes) < tolerance, axis=2)
         if np.count_nonzero(glass) < FEWEST_GLASS_PX:
             break
-        slopes = _fit(terms[glass], gained[glass])
+        slopes = _fit(terms[glass], gained[glass], stiffness)
     return Glass(light, slopes, float(glass.mean()))
 
 
@@ -173,6 +185,13 @@ def places(height: int, width: int) -> Places:
     return x, y
 
 
+def light_terms(height: int, width: int) -> Floats:
+    """Return 1, x, y, xy, xx and yy of the pixels of a field, (H, W, 6)."""
+    x, y = places(height, width)
+    terms = np.broadcast_arrays(1 + 0 * x * y, x, y, x * y, x * x, y * y)
+    return np.stack(terms, 2)
+
+
 def _brightest_common(pixels: RGB) -> Floats:
     """Return the colour, (3,), of the brightest peak of note in green.
 
@@ -188,8 +207,8 @@ def _brightest_common(pixels: RGB) -> Floats:
     return np.asarray(np.median(pixels[glass], axis=0), np.float32)
 
 
-def _fit(terms: Floats, values: Floats) -> Floats:
+def _fit(terms: Floats, values: Floats, stiffness: float) -> Floats:
     """Return the slopes (6, 3) that explain `values` (N, 3), held near zero."""
-    stiffness = np.diag([1e-3, 1, 1, 1, 1, 1]) * STIFFNESS * len(terms)
-    slopes = np.linalg.solve(terms.T @ terms + stiffness, terms.T @ values)
+    held = np.diag([1e-3, 1, 1, 1, 1, 1]) * stiffness * len(terms)
+    slopes = np.linalg.solve(terms.T @ terms + held, terms.T @ values)
     return slopes.astype(np.float32)
