@@ -70,7 +70,7 @@ def find_slides(
 
 
 def _slide(found: _Found, stem: str) -> Slide:
-    name, images = _absolute(found.path).name, found.images
+    name, images = _last(found.path), found.images
     fault = "" if images else found.fault or "no images in this folder"
     return Slide(name, stem, images, found.is_folder, fault)
 
@@ -148,13 +148,14 @@ def _name(path: Path, level: int) -> str:
 
     `frame`, `frame.png`, `slide_frame`, `slide_frame.png`, ... and at last a hash.
     """
-    path = _absolute(path)
     above, full = divmod(level, 2)
-    if above >= len(path.parts) - 1:
-        digest = _digest(path)
-        return f"{path.stem}_{digest[: level + 8]}"
-    last = path.name if full or path.is_dir() else path.stem
-    return "_".join((*path.parts[-1 - above : -1], last))
+    last = _last(path) if full or path.is_dir() else path.stem
+    if not above:
+        return last
+    parts = _absolute(path).parts
+    if above >= len(parts) - 1:
+        return f"{last}_{_digest(path)[: level + 8]}"
+    return "_".join((*parts[-1 - above : -1], last))
 
 
 def _apart(stems: Sequence[str], slides: Sequence[_Found]) -> list[str]:
@@ -179,6 +180,11 @@ def _apart(stems: Sequence[str], slides: Sequence[_Found]) -> list[str]:
 def _absolute(path: Path) -> Path:
     """Return `path` from the root, without `..`; links stay what they are called."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _last(path: Path) -> str:
+    """Return what the file or folder at `path` is called, also for `.`."""
+    return path.name if path.name not in ("", "..") else _absolute(path).name
 
 
 def _digest(path: Path) -> str:
