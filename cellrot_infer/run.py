@@ -128,8 +128,9 @@ class Run:
     ) -> tuple[Report, list[Path]]:
         """Write the reports on a slide of which all is counted; see `count`."""
         slide = self.slides[number]
-        if slide.fault:
-            failures = [Failure(slide.name, f"{slide.name}: {slide.fault}")]
+        if not slide.images:
+            reason = f"{slide.name}: no images in this folder"
+            failures = [Failure(slide.name, reason)]
         kept = dict(self.journal.kept(number))
         report = Report(
             slide.name,
