@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cellrot_infer.errors import CellrotError, ModelError
+from cellrot_infer.errors import CellrotError, ModelError, OutputError
 from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.models import DEFAULT_MODEL
 
@@ -252,7 +252,7 @@ def _count(
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say how to go on, where a person or the system stops the work."""
+    """Say how to go on, where a person, the system or a full disk stops the work."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -260,6 +260,8 @@ def resumable() -> Iterator[None]:
 
         note("stopped; what is counted is kept, and --resume goes on from there")
         raise
+    except OutputError as error:
+        raise OutputError(f"{error}; --resume goes on where the run stopped") from None
 
 
 @app.command()

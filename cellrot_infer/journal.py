@@ -296,8 +296,8 @@ class Journal:
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return self._damaged(error)
         return OutputError(
-            f"{self.path}: cannot be written ({error}); make room or name another "
-            "folder with --out; --resume goes on where the run stopped"
+            f"{self.path}: cannot be written ({error}); make room, or name another "
+            "folder with --out"
         )
 
     def _damaged(self, reason: object) -> OutputError:

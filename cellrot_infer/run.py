@@ -128,9 +128,8 @@ class Run:
     ) -> tuple[Report, list[Path]]:
         """Write the reports on a slide of which all is counted; see `count`."""
         slide = self.slides[number]
-        if not slide.images:
-            reason = f"{slide.name}: no images in this folder"
-            failures = [Failure(slide.name, reason)]
+        if slide.fault:
+            failures = [Failure(slide.name, f"{slide.name}: {slide.fault}")]
         kept = dict(self.journal.kept(number))
         report = Report(
             slide.name,

@@ -10,7 +10,7 @@ from cellrot_infer.counting import Request
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.resume import take_up
-from cellrot_infer.run import Run
+from cellrot_infer.run import Run, share_threads
 from cellrot_infer.scan import Quiet
 from cellrot_infer.slides import find_slides
 from cellrot_infer.types import Report
@@ -27,7 +27,12 @@ class Steps(Quiet):
 
 
 def counted(
-    inputs: list[Path], folder: Path, model: Path, *, pixel_size_um: float | None = 0.1
+    inputs: list[Path],
+    folder: Path,
+    model: Path,
+    *,
+    pixel_size_um: float | None = 0.1,
+    workers: int = 2,
 ) -> tuple[list[tuple[Report, list[Path]]], int]:
     """Return what a run yields, and how many steps it counted."""
     steps = Steps()
@@ -36,7 +41,7 @@ def counted(
     slides = find_slides(inputs)
     with Journal(folder) as journal:
         left = take_up(journal, request, slides, str(model))
-        run = Run(classifier, request, journal, slides, steps)
+        run = Run(classifier, request, journal, slides, steps, workers)
         return list(run.count(left)), steps.done
 
 
@@ -49,6 +54,32 @@ def test_every_image_is_a_step_also_a_bad_one(tmp_path: Path, tiny_model: Path) 
     assert (len(fields.frames), len(fields.failures)) == (6, 0)
     assert {file.suffix for file in files} == {".csv"}
     assert (len(gone.frames), len(gone.failures), nothing) == (0, 1, [])
+
+
+def test_workers_change_nothing_in_the_reports(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    inputs = [FRAMES / "pbc_fields", FRAMES / "bccd", FRAMES / "pbc_fields" / "x.png"]
+
+    one, four = (
+        counted(inputs, tmp_path, tiny_model, pixel_size_um=None, workers=workers)[0]
+        for workers in (1, 4)
+    )
+
+    for (alone, _), (together, _) in zip(one, four, strict=True):
+        assert alone.findings == together.findings
+        assert alone.frames == together.frames
+        assert alone.failures == together.failures
+
+
+@pytest.mark.parametrize(
+    ("threads", "images", "shared"),
+    [(4, 1, (1, 4)), (4, 2, (2, 2)), (4, 3, (3, 1)), (2, 900, (2, 1)), (1, 0, (1, 1))],
+)
+def test_images_come_before_threads_of_the_model(
+    threads: int, images: int, shared: tuple[int, int]
+) -> None:
+    assert share_threads(threads, images) == shared
 
 
 @pytest.mark.parametrize(("told", "words"), [(None, "automatic"), (0.1, "0.1 um")])

@@ -30,6 +30,12 @@ def patches() -> Tensor:
     )
 
 
+def test_a_smaller_view_sees_the_middle_alone(patches: Tensor) -> None:
+    view = Intake(48)
+
+    assert torch.equal(view(patches), view(patches[..., 8:56, 8:56]))
+
+
 def test_the_disc_is_soft_and_symmetric() -> None:
     mask = disc(SIDE_PX)
 
