@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -144,6 +144,16 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Processors to use; 0 for all.")
 ]
 
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask cluster that counts, as tcp://host:8786; local starts one here.",
+        show_default=False,
+    ),
+]
+
 
 def show_version(asked: bool) -> None:
     """Print the version and leave, if that was asked for."""
@@ -186,6 +196,7 @@ def slide(
     csv_locale: CsvLocale = "en",
     device: Device = "auto",
     threads: Threads = 0,
+    scheduler: Scheduler = "",
 ) -> None:
     """Count the cells of each image or folder, and write reports on them."""
     kinds, selection = report_kinds(report), selected(region, level, max_cells)
@@ -207,7 +218,11 @@ def slide(
     make_folder(out)
     with Journal(out) as journal:
         failures = _count(
-            journal, request, slides, (model, device, threads), resume=resume
+            journal,
+            request,
+            slides,
+            (model, device, threads, scheduler),
+            resume=resume,
         )
     if failures:
         raise typer.Exit(SOME_FAILED)
@@ -217,7 +232,7 @@ def _count(
     journal: "Journal",
     request: "Request",
     slides: "Sequence[Slide]",
-    engine: tuple[str, "DeviceName", int],
+    engine: tuple[str, "DeviceName", int, str],
     *,
     resume: bool | None,
 ) -> int:
@@ -225,11 +240,12 @@ def _count(
     import cv2
 
     from cellrot_infer.classify import Classifier
+    from cellrot_infer.cluster import Engine, connected
     from cellrot_infer.resume import take_up
     from cellrot_infer.run import Run, share_threads
     from cellrot_infer.terminal import ProgressBar, note, show_before, show_slide
 
-    model, device, threads = engine
+    model, device, threads, scheduler = engine
     left = take_up(journal, request, slides, model, resume=resume)
     before = [lines for k, lines in journal.finished().items() if k not in left]
     show_before(before)
@@ -240,8 +256,10 @@ def _count(
     classifier = Classifier.load(model, device=device, threads=threads)
     note(f"model {classifier.card.name} on the {classifier.device}")
     failures, header = 0, not any(before)
-    with ProgressBar(sum(map(len, left.values()))) as bar, resumable():
-        run = Run(classifier, request, journal, slides, bar, workers)
+    kind = Engine.of(classifier, model, device)
+    place = connected(scheduler, kind, request, workers) if scheduler else nullcontext()
+    with ProgressBar(sum(map(len, left.values()))) as bar, resumable(), place as there:
+        run = Run(classifier, request, journal, slides, bar, workers, there)
         for report, files in run.count(left):
             bar.clear()
             show_slide(report, files, header=header)

@@ -1,6 +1,6 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cellrot_infer.classify import Classifier
+from cellrot_infer.cluster import Cluster
 from cellrot_infer.counting import Counted, Request, Task, count_image
 from cellrot_infer.devices import available_threads
 from cellrot_infer.errors import ModelError
@@ -28,7 +29,7 @@ from cellrot_infer.scan import QUIET, Progress
 from cellrot_infer.slides import Slide
 from cellrot_infer.types import Failure, Provenance, Report
 
-Results = Iterator[tuple[Task, Counted | Failure]]
+Results = Generator[tuple[Task, Counted | Failure], None, None]
 
 
 def share_threads(threads: int, images: int) -> tuple[int, int]:
@@ -56,6 +57,7 @@ class Run:
     slides: Sequence[Slide]
     progress: Progress = QUIET
     workers: int = field(default_factory=available_threads)
+    cluster: Cluster | None = None  # counts instead of the threads of this process
 
     def count(self, left: Left) -> Iterator[tuple[Report, list[Path]]]:
         """Count what is `left`; yield report and files of each slide, in order.
@@ -67,14 +69,19 @@ class Run:
         origin = provenance(self.classifier, self.request.settings)
         origin = self.journal.provenance(origin)
         self._make_folders()
+        with closing(self._results(self._tasks(left))) as results:
+            yield from self._slides(left, results, origin)
+
+    def _results(self, tasks: Iterator[Task]) -> Results:
+        if self.cluster:
+            return self.cluster.count(tasks)
         count = partial(
             count_image,
             request=self.request,
             classifier=self.classifier,
             progress=self.progress,
         )
-        with closing(completed(count, self._tasks(left), self.workers)) as results:
-            yield from self._slides(left, results, origin)
+        return completed(count, tasks, self.workers)
 
     def _slides(
         self, left: Left, results: Results, origin: Provenance
@@ -110,7 +117,8 @@ class Run:
         scales = self.journal.scales(number)
         if scales is None:
             with ThreadPoolExecutor(self.workers) as pool:
-                scales = judge_scales(images, pool.map)
+                spread = self.cluster.map if self.cluster else pool.map
+                scales = judge_scales(images, spread)
             self.journal.keep_scales(number, scales)
         return scales
 
