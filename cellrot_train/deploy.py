@@ -16,6 +16,7 @@ from cellrot_train.metrics import EIGHT_CLASSES
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import load_patches
 from cellrot_train.run import TrainedRun
+from cellrot_train.sampling import vary
 
 COVERAGE = 0.95  # of the conformal sets
 FAMILIAR = 0.99  # share of training-like cells that novelty must not reject
@@ -52,11 +53,13 @@ class Deployment:
 def deploy(run: TrainedRun, patch_set: PatchSet) -> Deployment:
     """Return `run` calibrated on the validation cells of `patch_set`.
 
-    Novelty learns where the labelled training cells lie. Raises DataError where
-    either split has no labelled cells.
+    Novelty learns where the labelled training cells lie, as they are and varied: what
+    sets laboratories apart is no sign of a strange cell. Raises DataError where either
+    split has no labelled cells.
     """
-    features, labels = labelled_features(run, patch_set, "train")
-    novelty = Novelty.fit(features, labels)
+    plain, labels = labelled_features(run, patch_set, "train")
+    varied, _ = labelled_features(run, patch_set, "train", varied=True)
+    novelty = Novelty.fit(torch.cat([plain, varied]), labels.repeat(2))
     features, labels = labelled_features(run, patch_set, "val")
     with torch.inference_mode():
         logits = run.classifier(features)
@@ -75,13 +78,19 @@ def deploy(run: TrainedRun, patch_set: PatchSet) -> Deployment:
 
 @torch.inference_mode()
 def labelled_features(
-    run: TrainedRun, patch_set: PatchSet, split: str
+    run: TrainedRun, patch_set: PatchSet, split: str, *, varied: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return the features (N, F) and labels (N,) of the labelled cells of `split`."""
+    """Return the features (N, F) and labels (N,) of the labelled cells of `split`.
+
+    `varied` cells look as in training: turned, and as other laboratories show them.
+    """
     rows = labelled_rows(patch_set, split)
     patches = load_patches(patch_set, rows, run.config.side_px)
     intake = Intake(run.config.network_px)
-    encodings = (run.encoder.encode(intake(part)) for part in patches.split(BATCH))
+    parts = patches.split(BATCH)
+    if varied:
+        parts = [vary(part, run.config, number) for number, part in enumerate(parts)]
+    encodings = (run.encoder.encode(intake(part)) for part in parts)
     features = torch.cat([encoding.features for encoding in encodings])
     return features, torch.from_numpy(patch_set.labels[rows])
 

@@ -78,7 +78,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     config = Config(
         model="hnet-r2", data=str(SAMPLES), objective="supervised+0.1*reconstruction",
-        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=4, device="cpu",
+        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=6, device="cpu",
         learning_rate=5e-3,
     )  # fmt: skip
     return fit(config, root=tmp_path_factory.mktemp("runs") / "Läufe 1", name="whole")
@@ -98,7 +98,7 @@ def test_a_run_folder_stands_alone(trained: Run) -> None:
     assert len(data["sha256"]) == 64
     history = (trained.folder / "history.csv").read_text(encoding="utf-8").splitlines()
     assert history[0].startswith("epoch,loss,val_macro_f1")
-    assert len(history) == 5
+    assert len(history) == 7
 
 
 def test_a_run_learns_real_cells(trained: Run, pixels: Pixels) -> None:
