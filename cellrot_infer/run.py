@@ -1,11 +1,12 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from cellrot_infer.classify import Classifier
 from cellrot_infer.cluster import Cluster
@@ -42,6 +43,33 @@ def share_threads(threads: int, images: int) -> tuple[int, int]:
     return workers, threads // workers
 
 
+class Stoppable:
+    """Passes the progress of an image on, and ends the work on it once it is stopped.
+
+    A large image takes minutes, and whoever stops the run does not wait for it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Let the next step of any image be its last."""
+        self._stopped.set()
+
+    def expect(self, steps: int) -> None:
+        """Pass `steps` on; raise CancelledError where the run was stopped."""
+        if self._stopped.is_set():
+            raise CancelledError
+        self._progress.expect(steps)
+
+    def advance(self) -> None:
+        """Pass a step on; raise CancelledError where the run was stopped."""
+        if self._stopped.is_set():
+            raise CancelledError
+        self._progress.advance()
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Slides counted with one model.
@@ -69,19 +97,21 @@ class Run:
         origin = provenance(self.classifier, self.request.settings)
         origin = self.journal.provenance(origin)
         self._make_folders()
-        with closing(self._results(self._tasks(left))) as results:
+        tasks = self._tasks(left)
+        results = self.cluster.count(tasks) if self.cluster else self._counted(tasks)
+        with closing(results):
             yield from self._slides(left, results, origin)
 
-    def _results(self, tasks: Iterator[Task]) -> Results:
-        if self.cluster:
-            return self.cluster.count(tasks)
+    def _counted(self, tasks: Iterator[Task]) -> Results:
+        """Count the images of `tasks` in the threads of this process."""
+        progress = Stoppable(self.progress)
         count = partial(
             count_image,
             request=self.request,
             classifier=self.classifier,
-            progress=self.progress,
+            progress=progress,
         )
-        return completed(count, tasks, self.workers)
+        return completed(count, tasks, self.workers, progress.stop)
 
     def _slides(
         self, left: Left, results: Results, origin: Provenance

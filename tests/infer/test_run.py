@@ -1,19 +1,22 @@
 """A run counts its steps, and shows them only to somebody who waits."""
 
+from collections.abc import Generator
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 
 from cellrot_infer import terminal
 from cellrot_infer.classify import Classifier
-from cellrot_infer.counting import Request
+from cellrot_infer.counting import Request, Task
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run, share_threads
-from cellrot_infer.scan import Quiet
+from cellrot_infer.scan import Progress, Quiet
 from cellrot_infer.slides import find_slides
-from cellrot_infer.types import Report
+from cellrot_infer.types import Failure, Report
 from tests.infer.images import FRAMES
 
 
@@ -70,6 +73,39 @@ def test_workers_change_nothing_in_the_reports(
         assert alone.findings == together.findings
         assert alone.frames == together.frames
         assert alone.failures == together.failures
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_large_image(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Event()
+
+    def endless(task: Task, progress: Progress, **rest: object) -> Failure:
+        if task.slide == 0:
+            return Failure("first", "so that there is a slide to yield")
+        begun.set()
+        while True:
+            progress.advance()
+
+    monkeypatch.setattr("cellrot_infer.run.count_image", endless)
+    slides = [tmp_path / "first.png", FRAMES / "pbc_fields"]
+    request = Request(("csv",), tmp_path, read_scheme(), 0.1)
+    with Journal(tmp_path) as journal:
+        left = take_up(journal, request, find_slides(slides), str(tiny_model))
+        run = Run(
+            Classifier.load(tiny_model, device="cpu"),
+            request,
+            journal,
+            find_slides(slides),
+            workers=2,
+        )
+        reports = run.count(left)
+        next(reports)
+        assert begun.wait(timeout=60)
+        assert isinstance(reports, Generator)
+        reports.close()
+
+    assert not [each for each in enumerate_threads() if "ThreadPool" in each.name]
 
 
 @pytest.mark.parametrize(
