@@ -254,8 +254,9 @@ class Training:
 
     def _save(self) -> None:
         if not self.share.rank:
-            checkpoint.save(self.run.folder / LAST, self.state())
+            # in this order: what is ahead of a checkpoint is written again
             self.run.write_history(self.progress.history)
+            checkpoint.save(self.run.folder / LAST, self.state())
 
     def _save_best(self, epoch: int) -> None:
         state = {
@@ -268,9 +269,10 @@ class Training:
 
     def _last_words(self, reason: str) -> str:
         folder, done = self.run.folder, self.progress.done
+        kept = f"{folder / LAST} is kept"
         if not (folder / LAST).exists():
-            return f"{reason} at step {done}, before the first checkpoint of {folder}"
+            kept = "that is before the first checkpoint"
         return (
-            f"{reason} at step {done}; {folder / LAST} is kept, go on with "
+            f"{reason} at step {done}; {kept}, go on with "
             f'`cellrot-train fit --resume "{folder}"`'
         )
