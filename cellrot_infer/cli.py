@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -266,6 +268,86 @@ def _count(
             failures += len(report.failures)
             header = header and not report.frames
     return failures
+
+
+@app.command()
+def watch(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the camera saves frames.")
+    ],
+    *,
+    cells: Annotated[
+        int, typer.Option("--cells", min=1, help="How many are wanted, as 200 or 500.")
+    ] = 200,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End by itself when so many are counted.")
+    ] = False,
+    report: Reports = "csv",
+    out: Out = Path(),
+    resume: Resume = None,
+    model: Model = DEFAULT_MODEL,
+    pixel_size: PixelSize = None,
+    lineages: Lineages = None,
+    csv_locale: CsvLocale = "en",
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Count each frame of FOLDER as the camera saves it, until Ctrl-C; then report."""
+    kinds = report_kinds(report)
+    from cellrot_infer import lineages as schemes  # deferred: --help stays instant
+    from cellrot_infer.classify import Classifier
+    from cellrot_infer.counting import Request
+    from cellrot_infer.differential import denominator
+    from cellrot_infer.files import make_folder
+    from cellrot_infer.journal import Journal
+    from cellrot_infer.outputs import frame_paths
+    from cellrot_infer.terminal import LiveCount, note, show_slide
+    from cellrot_infer.watch import Arrivals, Watch
+    from cellrot_infer.writers.csv import STYLES
+
+    if frame_paths(kinds, out):
+        raise typer.BadParameter(
+            "watch writes csv, json and html", param_hint="--report"
+        )
+    scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
+    request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
+    classifier = Classifier.load(model, device=device, threads=threads)
+    note(f"model {classifier.card.name} on the {classifier.device}")
+    make_folder(out)
+    with Journal(out) as journal, resumable():
+        watching = Watch.begin(
+            Arrivals(folder), classifier, request, journal, model, resume=resume
+        )
+        with interrupted() as asked, LiveCount(cells) as live:
+            for told in watching.frames(asked):
+                counted = watching.report()
+                live.show(told, counted, watching.arrivals.waiting())
+                if stop and denominator(counted) >= cells:
+                    break
+        done, files = watching.finish()
+    show_slide(done, files, header=True)
+    if done.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def interrupted() -> Iterator[Event]:
+    """Give an event that Ctrl-C sets, so that what is in work is finished first.
+
+    The second Ctrl-C interrupts.
+    """
+    asked = Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            signal.default_int_handler(number, frame)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -116,6 +116,12 @@ class Journal:
             )
             self._many("INSERT INTO slides VALUES (?, ?, ?, NULL, NULL)", slides)
 
+    def grow(self, slide: int, images: Sequence[str]) -> None:
+        """Let `slide` have these images, of which the first are those that it has."""
+        with self._transaction():
+            values = json.dumps(list(images)), slide
+            self._execute("UPDATE slides SET images = ? WHERE slide = ?", values)
+
     def provenance(self, now: Provenance) -> Provenance:
         """Return where the reports of the run come from: `now`, when it began.
 

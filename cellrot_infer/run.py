@@ -28,7 +28,7 @@ from cellrot_infer.provenance import provenance
 from cellrot_infer.resume import Left
 from cellrot_infer.scan import QUIET, Progress
 from cellrot_infer.slides import Slide
-from cellrot_infer.types import Failure, Provenance, Report
+from cellrot_infer.types import Failure, Provenance, Report, Scheme
 
 Results = Generator[tuple[Task, Counted | Failure], None, None]
 
@@ -92,15 +92,19 @@ class Run:
 
         A slide without a readable image has failures and no files.
         """
-        if self.classifier.sha256 != self.journal.identity()["model"]:
-            raise ModelError("the model file was replaced as the run began; ask again")
-        origin = provenance(self.classifier, self.request.settings)
-        origin = self.journal.provenance(origin)
+        origin = self.origin()
         self._make_folders()
         tasks = self._tasks(left)
         results = self.cluster.count(tasks) if self.cluster else self._counted(tasks)
         with closing(results):
             yield from self._slides(left, results, origin)
+
+    def origin(self) -> Provenance:
+        """Return where the reports of the run come from, also when it is taken up."""
+        if self.classifier.sha256 != self.journal.identity()["model"]:
+            raise ModelError("the model file was replaced as the run began; ask again")
+        now = provenance(self.classifier, self.request.settings)
+        return self.journal.provenance(now)
 
     def _counted(self, tasks: Iterator[Task]) -> Results:
         """Count the images of `tasks` in the threads of this process."""
@@ -128,7 +132,7 @@ class Run:
                     self._keep(task, result)
                 self.progress.advance()
             own = sorted(key for key in failed if key[0] == number)
-            yield self._finish(number, [failed.pop(key) for key in own], origin)
+            yield self.finish(number, [failed.pop(key) for key in own], origin)
 
     def _tasks(self, left: Left) -> Iterator[Task]:
         for number, images in left.items():
@@ -161,24 +165,26 @@ class Run:
         place = task.slide, task.image
         self.journal.add(*place, counted.file, counted.kept, counted.pictures)
 
-    def _finish(
-        self, number: int, failures: Sequence[Failure], origin: Provenance
+    def finish(
+        self,
+        number: int,
+        failures: Sequence[Failure],
+        origin: Provenance,
+        *,
+        final: bool = True,
     ) -> tuple[Report, list[Path]]:
-        """Write the reports on a slide of which all is counted; see `count`."""
+        """Write the reports on a slide of which all is counted; see `count`.
+
+        What they say stays in the journal, too, unless they are `final`.
+        """
         slide = self.slides[number]
         if slide.fault:
             failures = [Failure(slide.name, f"{slide.name}: {slide.fault}")]
         kept = dict(self.journal.kept(number))
-        report = Report(
-            slide.name,
-            origin,
-            tuple(each.record for each in kept.values()),
-            tuple(finding for each in kept.values() for finding in each.findings),
-            tuple(failures),
-            self.request.scheme,
-        )
+        report = report_of(kept, slide.name, origin, failures, self.request.scheme)
         files = self._write(number, report, kept) if kept else []
-        self.journal.finish(number, piped_lines(report), complete=not failures)
+        complete = final and not failures
+        self.journal.finish(number, piped_lines(report), complete=complete)
         return report, files
 
     def _write(
@@ -203,3 +209,21 @@ class Run:
         }:
             make_folder(folder)
             remove_parts(folder)
+
+
+def report_of(
+    kept: Mapping[int, Kept],
+    name: str,
+    origin: Provenance,
+    failures: Sequence[Failure],
+    scheme: Scheme,
+) -> Report:
+    """Return the report on a slide, of which this is `kept`, by number of the image."""
+    return Report(
+        name,
+        origin,
+        tuple(each.record for each in kept.values()),
+        tuple(finding for each in kept.values() for finding in each.findings),
+        tuple(failures),
+        scheme,
+    )

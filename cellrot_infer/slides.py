@@ -116,7 +116,7 @@ def _tree(path: Path, below: tuple[str, ...] = ()) -> Iterator[_Found]:
         fault = f"the folder cannot be read ({error.strerror})"
         yield _Found(path, (), True, below, fault)
         return
-    images = tuple(path / entry.name for entry in entries if _is_frame(entry.name))
+    images = tuple(path / entry.name for entry in entries if is_frame(entry.name))
     yield _Found(path, images, True, below)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and not _is_hidden_or_image(entry.name):
@@ -131,7 +131,7 @@ def _single(found: _Found) -> Iterator[_Found]:
         yield _Found(image, (image,), False, (*found.below, ""))
 
 
-def _is_frame(name: str) -> bool:
+def is_frame(name: str) -> bool:
     """Return whether `name` is that of a frame: hidden and our own files are not."""
     name = name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
@@ -140,7 +140,7 @@ def _is_frame(name: str) -> bool:
 
 
 def _is_hidden_or_image(name: str) -> bool:
-    return name.startswith(".") or _is_frame(name)
+    return name.startswith(".") or is_frame(name)
 
 
 def _name(path: Path, level: int) -> str:

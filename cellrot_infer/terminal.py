@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -115,6 +116,37 @@ def frame_notes(frames: Sequence[FrameRecord]) -> list[str]:
         else f"{len(names)} frames ({names[0]} ...): {warning}"
         for warning, names in about.items()
     ]
+
+
+class LiveCount:
+    """The count as it grows: a table kept up to date, or a line a frame into a pipe."""
+
+    def __init__(self, wanted: int) -> None:
+        console = Console()
+        self._wanted = wanted
+        self._is_table = console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def show(self, told: str, report: Report, waiting: Sequence[str]) -> None:
+        """Show `report`, what was `told` of its last frame, and what is waited for."""
+        state = f"{denominator(report)} of {self._wanted} cells"
+        if not self._is_table:
+            if told:
+                note(f"{told}; {state}")
+            return
+        lines = [state, *(shown(failure.reason) for failure in report.failures)]
+        if waiting:
+            lines.append(f"waiting for {shown(waiting[0])}, {len(waiting)} in all")
+        self._live.update(Group(differential_table(report), *map(Text, lines)))
+        self._live.refresh()
+
+    def __enter__(self) -> Self:
+        if self._is_table:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
 
 class ProgressBar:
