@@ -1,6 +1,7 @@
 """Files as slide scanners write them, made of any picture: Aperio and DICOM."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +31,13 @@ def write_svs(path: Path, pixels: RGB, pixel_size_um: float) -> Path:
         f"Aperio Image Library v11.2.1\r\n{width}x{height} [0,0 {width}x{height}] "
         f"({TILE_PX}x{TILE_PX}) JPEG/RGB Q=90|AppMag = 100|MPP = {pixel_size_um}"
     )
-    tiled = {"tile": (TILE_PX, TILE_PX), "compression": "jpeg", "photometric": "rgb"}
+    tiled: dict[str, Any] = {
+        "tile": (TILE_PX, TILE_PX),
+        "compression": "jpeg",
+        "photometric": "rgb",
+    }
     with tifffile.TiffWriter(path) as writer:
-        options = {**tiled, "metadata": None}
+        options: dict[str, Any] = {**tiled, "metadata": None}
         writer.write(pixels, description=text, **options)
         writer.write(pixels[::8, ::8], photometric="rgb", metadata=None)
         writer.write(halved(pixels), description=text, **options)

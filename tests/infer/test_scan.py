@@ -14,7 +14,15 @@ from cellrot_infer.largeimage import LargeImage, in_tiles, open_large
 from cellrot_infer.pipeline import FrameResult, analyze_frame, analyze_large
 from cellrot_infer.scan import Quiet
 from cellrot_infer.tiles import inside, middle_px
-from cellrot_infer.types import RGB, Box, Frame, PixelSize, Selection
+from cellrot_infer.types import (
+    RGB,
+    Box,
+    Frame,
+    Patches,
+    PixelSize,
+    Predictions,
+    Selection,
+)
 from tests.conftest import write_model
 from tests.infer.scanners import halved
 from tests.infer.stitched import stitched
@@ -45,8 +53,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> FrameResult:
 def saved(folder: Path, pixels: RGB = PIXELS, **options: Any) -> Path:  # noqa: ANN401
     """Write `pixels` as a tiled TIFF that knows its pixel size."""
     path = folder / "slide.tif"
-    told = {"resolution": (1e4 / UM, 1e4 / UM), "resolutionunit": "CENTIMETER"}
-    tiled = {"tile": (128, 128), "photometric": "rgb", "compression": "zlib"}
+    told: dict[str, Any] = {
+        "resolution": (1e4 / UM, 1e4 / UM),
+        "resolutionunit": "CENTIMETER",
+    }
+    tiled: dict[str, Any] = {
+        "tile": (128, 128),
+        "photometric": "rgb",
+        "compression": "zlib",
+    }
     tifffile.imwrite(path, pixels, **tiled, **told, **options)
     return path
 
@@ -153,9 +168,14 @@ def test_cells_of_a_smaller_copy_are_given_in_pixels_of_the_image(
 def test_patches_are_cut_again_as_they_were_classified(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[RGB] = []
     classify = classifier.classify
-    monkeypatch.setattr(classifier, "classify", lambda p: seen.extend(p) or classify(p))
+
+    def watched(patches: Patches) -> Predictions:
+        seen.extend(patches)
+        return classify(patches)
+
+    monkeypatch.setattr(classifier, "classify", watched)
     image = in_tiles(FRAME)
     again = list(counted(image, classifier).patches)
 

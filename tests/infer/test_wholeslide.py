@@ -1,6 +1,8 @@
 """Files of slide scanners show what was scanned, at the scanner's scale."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +57,12 @@ def test_a_level_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_tiles_that_the_scanner_left_out_are_black(tmp_path: Path) -> None:
     path = tmp_path / "sparse.tif"  # OpenSlide's generic kind
-    tiles = [np.full((128, 128, 3), 200, np.uint8), None]
-    options = {"tile": (128, 128), "photometric": "rgb", "compression": "zlib"}
+    tiles: list[Any] = [np.full((128, 128, 3), 200, np.uint8), None]
+    options: dict[str, Any] = {
+        "tile": (128, 128),
+        "photometric": "rgb",
+        "compression": "zlib",
+    }
     tifffile.imwrite(path, iter(tiles), shape=(128, 256, 3), dtype=np.uint8, **options)
     for raster in (WholeSlide(path), TiffRaster(path)):
         assert raster.read(Box(0, 0, 128, 128)).min() == 200
@@ -91,7 +97,7 @@ def test_without_openslide_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written("svs", tmp_path)
-    monkeypatch.setitem(__import__("sys").modules, "openslide", None)
+    monkeypatch.setitem(sys.modules, "openslide", None)
 
     with pytest.raises(FrameError, match=r"pip install 'cellrot\[slides\]'"):
         open_large(path)
