@@ -31,6 +31,7 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     """Return `frame` with the cells that `report` found in it, and a legend below.
 
     Accepted cells have a full outline, uncertain and unknown ones a grey broken one.
+    Cells that are smaller than a name, as on a whole slide, have none.
     The image is as wide as the frame, or a whole fraction of it where that is more than
     `MAX_SIDE_PX`, and higher by the legend.
     """
@@ -43,7 +44,8 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     canvas = frame.pixels.copy()
     for finding in findings:
         _draw_outline(canvas, finding, colours[row_label(finding)], text_px)
-    _draw_names(canvas, findings, colours, text_px)  # last: no outline crosses a name
+    named = [each for each in findings if _has_room(each.cell.box, text_px)]
+    _draw_names(canvas, named, colours, text_px)  # last: no outline crosses a name
     return np.vstack([canvas, _legend(frame, findings, colours, text_px)])
 
 
@@ -89,10 +91,16 @@ def _text_size_px(frame: Frame) -> float:
     return max(9.0, math.sqrt(frame.pixels.shape[0] * frame.pixels.shape[1]) / 90)
 
 
+def _has_room(box: Box, text_px: float) -> bool:
+    """Return whether a name would not hide the cell: on whole slides all would."""
+    return min(box.width_px, box.height_px) > 2 * text_px
+
+
 def _draw_outline(
     canvas: RGB, finding: Finding, colour: Colour, text_px: float
 ) -> None:
-    line_px = max(1, round(text_px / 5))
+    least_side_px = min(finding.cell.box.width_px, finding.cell.box.height_px)
+    line_px = max(1, round(min(text_px / 5, least_side_px / 12)))
     corners = finding.cell.outline or finding.cell.box.corners
     exact = np.array(corners, np.int32)
     outline = np.asarray(cv2.approxPolyDP(exact, LINE_ERROR_PX, True)).reshape(-1, 2)

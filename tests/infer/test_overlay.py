@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellrot_infer.tiles import moved
 from cellrot_infer.types import RGB, Finding, Report
 from cellrot_infer.writers.overlay import INK, draw_overlay, overlay_png, scale_bar_um
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
@@ -101,6 +102,22 @@ def test_a_cell_in_doubt_has_a_broken_grey_outline() -> None:
 
     drawn = pixels_of(full, class_colours(SLIDE)[first.label])
     assert 0.3 < pixels_of(broken, UNDECIDED) / drawn < 0.8
+
+
+def test_cells_smaller_than_a_name_have_none() -> None:
+    first = SLIDE.findings[0]
+    small = moved(first.cell, 400, 400, 0.1)
+    colour = class_colours(SLIDE)[first.label]
+
+    with_name = draw_overlay(only(first), FRAME)[:HEIGHT]
+    without = draw_overlay(only(first, cell=small), FRAME)[:HEIGHT]
+
+    changed = np.argwhere((without != FRAME.pixels).any(axis=2))
+    box = small.box
+    assert changed.min(axis=0).tolist() >= [box.y_px - 3, box.x_px - 3]
+    assert changed[:, 0].max() <= box.y_px + box.height_px + 3
+    assert changed[:, 1].max() <= box.x_px + box.width_px + 3
+    assert pixels_of(with_name, colour) > 20 * pixels_of(without, colour)
 
 
 def test_cells_of_other_frames_are_left_out() -> None:

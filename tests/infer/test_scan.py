@@ -129,7 +129,9 @@ def test_no_more_cells_are_counted_than_asked_for_and_they_are_from_all_over(
     assert len(some.findings) == 4
     assert {f.cell for f in some.findings} < {f.cell for f in whole.findings}
     assert np.ptp([f.cell.box.y_px for f in some.findings]) > 150
-    assert any("4 cells were enough" in warning for warning in some.record.warnings)
+    assert any(
+        "stopped at 4 cells, as asked" in warning for warning in some.record.warnings
+    )
     assert not whole.record.warnings
 
 
