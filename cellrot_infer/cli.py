@@ -135,6 +135,15 @@ Lineages = Annotated[
         show_default=False,
     ),
 ]
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        "--group-by",
+        metavar="NAME",
+        help="Group classes as the model's card does: '8 classes' or lineage.",
+        show_default=False,
+    ),
+]
 CsvLocale = Annotated[
     Literal["en", "de"],
     typer.Option("--csv-locale", help="de: semicolons and decimal commas in CSV."),
@@ -195,6 +204,7 @@ def slide(
     level: Level = 0,
     max_cells: MaxCells = None,
     lineages: Lineages = None,
+    group_by: GroupBy = "",
     csv_locale: CsvLocale = "en",
     device: Device = "auto",
     threads: Threads = 0,
@@ -205,14 +215,18 @@ def slide(
     if not inputs and not lists:
         raise typer.BadParameter("Missing argument: name images, folders or a --list")
     from cellrot_infer import lineages as schemes  # deferred: --help stays instant
+    from cellrot_infer.card import read_model
     from cellrot_infer.counting import Request
     from cellrot_infer.files import make_folder
     from cellrot_infer.inputs import named_paths
     from cellrot_infer.journal import Journal
+    from cellrot_infer.models import find_model
     from cellrot_infer.slides import find_slides
     from cellrot_infer.writers.csv import STYLES
 
     scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
+    if group_by:
+        scheme = schemes.grouped(scheme, read_model(find_model(model))[1], group_by)
     style = STYLES[csv_locale]
     request = Request(kinds, out, scheme, pixel_size, style, selection)
     paths = named_paths(inputs or [], lists or [])

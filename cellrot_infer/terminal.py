@@ -24,15 +24,15 @@ from cellrot_infer.differential import (
     differential,
     needed_cells,
 )
-from cellrot_infer.lineages import count_ratios
+from cellrot_infer.lineages import count_ratios, lineage_shares
 from cellrot_infer.outputs import piped_lines
 from cellrot_infer.types import FrameRecord, Report
 from cellrot_infer.writers.csv import DIFFERENTIAL_COLUMNS, csv_lines
-from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
 BAR_COLUMNS = 24
 FILES_SHOWN = 6
+NAMES_SHOWN = 5
 PATIENCE_S = 2.0  # work that takes longer shows its progress
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -110,12 +110,13 @@ def frame_notes(frames: Sequence[FrameRecord]) -> list[str]:
     for frame in frames:
         for warning in frame.warnings:
             about.setdefault(warning, []).append(frame.name)
-    return [
-        f"{names[0]}: {warning}"
-        if len(names) == 1
-        else f"{len(names)} frames ({names[0]} ...): {warning}"
-        for warning, names in about.items()
-    ]
+    return [f"{_some(names)}: {warning}" for warning, names in about.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of `names` and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 class LiveCount:
@@ -205,9 +206,14 @@ def differential_table(report: Report) -> Table:
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
     table.add_column("", min_width=BAR_COLUMNS)
-    widest = max((share.percent or 0.0 for share in shares), default=0.0)
+    groups = lineage_shares(report)
+    widest = max((each.percent or 0.0 for each in (*shares, *groups)), default=0.0)
     for share in shares:
         table.add_row(*_row(share, widest))
+    if groups:
+        table.add_row()
+    for group in groups:
+        table.add_row(*_row(group, widest))
     return table
 
 
@@ -230,11 +236,11 @@ def _caption(report: Report) -> str:
         for ratio in ratios
         if ratio.above + ratio.below
     ]
-    needed = needed_cells(report, PRECISION_POINTS / 100)
+    needed, points = needed_cells(report), report.scheme.precision_points
     if needed and needed[0]:
         lines.append(
             f"{needed[0]} more cells bring every class to "
-            f"+-{PRECISION_POINTS:g} points ({shown(needed[1])} asks for most)"
+            f"+-{points:g} points ({shown(needed[1])} asks for most)"
         )
     return "\n".join(lines)
 
