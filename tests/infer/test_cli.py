@@ -374,7 +374,7 @@ def test_the_table_reads_at_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("Marrow 17: 400 cells in 10 frames")
     for name in (*report.provenance.class_names, "uncertain", "unknown"):
-        assert sum(line.split()[0] == name for line in lines[1:]) == 1
+        assert sum(line.split()[:1] == [name] for line in lines[1:]) == 1
 
 
 @pytest.mark.parametrize(("fraction", "length"), [(0, 0), (0.5, 12), (1, 24)])
