@@ -224,7 +224,7 @@ class Journal:
 
     def finished(self) -> dict[int, str]:
         """Return the slides that are done, and what was shown of each."""
-        query = "SELECT slide, lines FROM slides WHERE lines IS NOT NULL"
+        query = "SELECT slide, lines FROM slides WHERE lines IS NOT NULL ORDER BY slide"
         return dict(self._rows(query))
 
     def images_done(self) -> int:
