@@ -21,7 +21,7 @@ from tests.conftest import write_model
 from tests.e2e.killing import Kill, kills, outputs, small_slides, start, timed
 
 RESULT = Path(__file__).parent / "results" / "kills.json"
-SLIDES, FRAMES = 4, 20
+SLIDES, FRAMES = 4, 10
 
 
 def main() -> None:
