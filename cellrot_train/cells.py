@@ -14,6 +14,7 @@ from cellrot_train.metrics import Indices
 from cellrot_train.pixels import load_pixels
 
 BATCH = 128
+PATCH_SHAPE = (PATCH_SIDE_PX, PATCH_SIDE_PX, 3)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ class Cells:
         for start in range(0, len(self), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self)))
             yield rows, self.read(rows)
+
+
+def joined(first: Cells, second: Cells) -> Cells:
+    """Return the cells of both, which have the same classes."""
+    border = len(first)
+
+    def read(rows: Indices) -> Patches:
+        found = np.empty((len(rows), *PATCH_SHAPE), np.uint8)
+        for cells, own in ((first, rows < border), (second, rows >= border)):
+            found[own] = cells.read(rows[own] - (0 if cells is first else border))
+        return found
+
+    labels = np.concatenate([first.labels, second.labels])
+    slides = np.concatenate([first.slides, second.slides])
+    return Cells(read, labels, first.class_names, slides)
 
 
 def labelled_cells(patch_set: PatchSet, split: str) -> tuple[Cells, tuple[str, ...]]:
