@@ -14,7 +14,6 @@ from cellrot_train.metrics import Indices
 from cellrot_train.pixels import load_pixels
 
 BATCH = 128
-PATCH_SHAPE = (PATCH_SIDE_PX, PATCH_SIDE_PX, 3)
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,14 @@ class Cells:
 
 
 def joined(first: Cells, second: Cells) -> Cells:
-    """Return the cells of both, which have the same classes."""
+    """Return the cells of both, which have the same classes and size."""
     border = len(first)
 
     def read(rows: Indices) -> Patches:
-        found = np.empty((len(rows), *PATCH_SHAPE), np.uint8)
-        for cells, own in ((first, rows < border), (second, rows >= border)):
-            found[own] = cells.read(rows[own] - (0 if cells is first else border))
+        early = rows < border
+        parts = first.read(rows[early]), second.read(rows[~early] - border)
+        found = np.empty((len(rows), *parts[0].shape[1:]), np.uint8)
+        found[early], found[~early] = parts
         return found
 
     labels = np.concatenate([first.labels, second.labels])

@@ -26,7 +26,7 @@ from cellrot_train.likeness import THUMB_SIDE_PX, find_pairs
 from cellrot_train.pixels import Pixels, load_patches, load_pixels
 from cellrot_train.portrait import shown_cells
 from cellrot_train.processes import choose_device
-from cellrot_train.readout import averaged, model_of_encoder
+from cellrot_train.readout import averaged, kept_small, model_of_encoder
 from cellrot_train.run import LAST, METRICS, Run, load_run, new_encoder, versions
 from cellrot_train.study import handmade
 from cellrot_train.study.figures import RUNS, write_figures
@@ -85,9 +85,10 @@ def compare(
     make_folder(folder)
     bench = Bench(plan, folder, pixels, choose_device(device), show)
     try:
+        val = _cells(bench, "val")
         for entry in plan.entries():
-            study = _learn(study, entry, bench)
-        study = _test(study, bench) if final else study
+            study = _learn(study, entry, bench, val)
+        study = _test(study, bench, val) if final else study
     except KeyboardInterrupt:
         raise InterruptedRunError(_last_words(folder)) from None
     except InterruptedRunError as error:
@@ -98,21 +99,21 @@ def compare(
     return study
 
 
-def _learn(study: Study, entry: Entry, bench: Bench) -> Study:
+def _learn(study: Study, entry: Entry, bench: Bench, val: Cells) -> Study:
     """Return the study with `entry` trained, and measured on validation cells."""
     if entry.key in study.records:
         return study
     run, seconds = _train(entry, bench) if entry.objective else ("", 0.0)
     bench.show.note(f"{entry.key}: reading validation cells")
-    found = measure_val(_subject(entry, run, bench), _cells(bench, "val"))
+    found = measure_val(_subject(entry, run, bench), val)
     study = study.with_record(Record(entry, run, seconds, found))
     study.write(bench.folder)
     return study
 
 
-def _test(study: Study, bench: Bench) -> Study:
+def _test(study: Study, bench: Bench, val: Cells) -> Study:
     """Return the study with the figures of the test cells, each measured once."""
-    val, test = (_cells(bench, split) for split in ("val", "test"))
+    test = _cells(bench, "test")
     if not study.labels:
         labels = tuple(test.labels[mapped_rows(test)].tolist())
         about = {**study.about, "alike_across_splits": _alike(bench.pixels)}
@@ -181,15 +182,16 @@ def _subject(entry: Entry, run: str, bench: Bench) -> Subject:
     else:
         encoder = load_run(bench.folder / RUNS / run).encoder
     model = model_of_encoder(encoder, plan.side_px, device)
-    first = entry.seed == 0 and not entry.random
     if entry.averaged:
-        return Subject(averaged(model, AVERAGED_TURNS), shown=first)
-    return Subject(model, encoder, entry.reconstructs, first)
+        return Subject(averaged(model, AVERAGED_TURNS))
+    shown = entry.seed == 0 and not entry.random
+    return Subject(model, encoder, entry.reconstructs, shown)
 
 
 def _cells(bench: Bench, split: str) -> Cells:
+    """Return the labelled cells of `split`, as large as turning them takes."""
     cells, _ = labelled_cells(bench.pixels.patch_set, split)
-    return cells
+    return kept_small(cells, min(2 * bench.plan.side_px, PATCH_SIDE_PX))
 
 
 def _shown(bench: Bench) -> Patches:

@@ -1,6 +1,7 @@
 """What a model makes of patches, whether it is a run or an ONNX file."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -43,7 +44,7 @@ class Readout(NamedTuple):
         return self.probabilities.argmax(axis=1)
 
 
-Model = Callable[[Patches], Readout]  # of patches (N, 256, 256, 3)
+Model = Callable[[Patches], Readout]  # of patches (N, S, S, 3), any S of its side on
 
 
 def model_of_run(run: TrainedRun, device: torch.device) -> Model:
@@ -122,6 +123,13 @@ def read_views(model: Model, cells: Cells, *, seed: int = 0) -> dict[str, Readou
     return {ORIGINAL: _join(upright), TURNED: _join(turned)}
 
 
+def kept_small(cells: Cells, side_px: int) -> Cells:
+    """Return `cells` read once and kept in memory at `side_px`, to be read again."""
+    parts = [shrink(patches, side_px) for _, patches in cells.parts()]
+    patches = np.concatenate(parts)
+    return replace(cells, read=lambda rows: patches[rows])
+
+
 def _join(readouts: Sequence[Readout]) -> Readout:
     representations = {
         name: np.concatenate([readout.representations[name] for readout in readouts])
@@ -134,6 +142,8 @@ def _join(readouts: Sequence[Readout]) -> Readout:
 
 def shrink(patches: Patches, side_px: int) -> Patches:
     """Return the patches averaged down to `side_px`, as training reads them."""
+    if patches.shape[1] == side_px:
+        return patches
     size = (side_px, side_px)
     small = np.empty((len(patches), side_px, side_px, 3), np.uint8)
     for target, patch in zip(small, patches, strict=True):

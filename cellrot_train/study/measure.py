@@ -25,7 +25,7 @@ from cellrot_train.study.record import Final, Painting
 from cellrot_train.turning import measure_rotation
 
 MAPPED_CELLS = 600
-PAINTED_CELLS = 500
+PAINTED_CELLS = 500  # also of curves and angles
 PART = 100
 
 
