@@ -176,7 +176,7 @@ def compare(
     ] = None,
     budget: Annotated[
         Literal["small", "full"],
-        typer.Option(help="small: 90 minutes on two cores; full: a GPU or a night."),
+        typer.Option(help="small: for two cores; full: for a GPU or a night."),
     ] = "small",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Instead of the budget's.")

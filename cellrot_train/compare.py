@@ -176,12 +176,13 @@ def _subject(entry: Entry, run: str, bench: Bench) -> Subject:
         return Subject(handmade.pixel_components(plan.side_px, images))
     if not run and not entry.random:
         return Subject(handmade.outer_ring(plan.side_px))
+    config = plan.config(replace(entry, averaged=False))
     if entry.random:
         torch.manual_seed(entry.seed)
-        encoder = new_encoder(plan.config(entry)).eval()
+        encoder = new_encoder(config).eval()
     else:
         encoder = load_run(bench.folder / RUNS / run).encoder
-    model = model_of_encoder(encoder, plan.side_px, device)
+    model = model_of_encoder(encoder, config, device)
     if entry.averaged:
         return Subject(averaged(model, AVERAGED_TURNS))
     shown = entry.seed == 0 and not entry.random

@@ -20,7 +20,7 @@ AVERAGED_TURNS = 8
 MAX_SIZE_RATIO = 1.1  # of parameters, between the largest and the smallest encoder
 DECIDED = {  # what the plan says of a training, and a file of settings must not
     "model", "objective", "data", "unlabelled", "init", "seed", "epochs", "side_px",
-    "rotate", "labels_per_class", "labelled_share", "balance", "device",
+    "view_px", "rotate", "labels_per_class", "labelled_share", "balance", "device",
 }  # fmt: skip
 
 

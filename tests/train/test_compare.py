@@ -175,8 +175,8 @@ def test_the_ring_does_not_see_the_cell() -> None:
 
 
 def test_averaging_over_turns_hides_the_angle_of_a_plain_encoder(plan: Plan) -> None:
-    encoder = new_encoder(plan.config(Entry("baseline"))).eval()
-    plain = model_of_encoder(encoder, 32, choose_device("cpu"))
+    config = plan.config(Entry("baseline"))
+    plain = model_of_encoder(new_encoder(config).eval(), config, choose_device("cpu"))
     patches = cells()
 
     def change(model: Model) -> float:
