@@ -92,8 +92,8 @@ def _setting(study: Study) -> Iterator[str]:
     yield "\n## What was compared"
     yield f"\n```\n{command(plan)}\n```\n"
     yield (
-        f"- {plan.seeds} seed{'s' * (plan.seeds > 1)}, {plan.epochs} epochs at "
-        f"{plan.side_px} px, {plan.steps(about['cells']['train'])} steps for every "
+        f"- Seeds: {plan.seeds}. Epochs: {plan.epochs}, at "
+        f"{plan.side_px} px; {plan.steps(about['cells']['train'])} steps for every "
         f"training. Cells: {cells}."
     )
     yield f"- Parameters (within {MAX_SIZE_RATIO - 1:.0%}): {sizes}."

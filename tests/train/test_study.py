@@ -268,6 +268,7 @@ def test_a_claim_falls_short_where_it_does(
     assert verdicts["hnet-r2"][0] == "aim reached"
     assert verdicts["baseline"][0] == "**falls short**"
     assert len(verdicts["hnet-r2"]) == 15
+    assert verdicts["hnet-r2"].count("told") == 1  # the flips of the rival
 
 
 @pytest.mark.parametrize(
