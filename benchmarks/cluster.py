@@ -5,8 +5,10 @@
 The tiles are the frames of tests/data, again and again. A worker process of this
 machine counts them for a Dask scheduler. The overhead is the part of the worker's time
 in which it did not count, measured by the scheduler's own record of the tasks: both
-are of one run, so that other work on the machine is in both. Reports of 1 and of
-`--workers` workers are compared byte for byte, at one time of creation.
+are of one run, so that other work on the machine is in both. `tile_processor_s` is all
+that a tile takes of processors, `empty_task_processor_s` what a task takes that does
+nothing: the second over the first is the overhead without that other work. Reports
+of 1 and of `--workers` workers are compared byte for byte, at one time of creation.
 """
 
 import argparse
@@ -60,9 +62,10 @@ def main() -> None:
         "machine": f"{platform.machine()}, {platform.platform()}",
         "processors": available_threads(),
         **overhead(asked.tiles),
-        **sameness(asked.workers),
     }
     make_folder(asked.out.parent)
+    write_text(asked.out, json.dumps(figures, indent=2) + "\n")  # for it took a while
+    figures |= sameness(asked.workers)
     write_text(asked.out, json.dumps(figures, indent=2) + "\n")
     for name, figure in figures.items():
         print(f"{name:24s}{figure!s:>24.24}")
@@ -75,11 +78,12 @@ def overhead(tiles: int) -> dict[str, Any]:
         paths = _tiles(Path(folder), tiles)
         tasks = [Task(0, n, path, path, {}) for n, path in enumerate(paths)]
         list(cluster.count(tasks[:10]))  # loads the model
-        begin = time.perf_counter()
+        begin, begin_processor_s = time.perf_counter(), _processor_s(cluster)
         with get_task_stream(cluster.client) as stream:
             counted = [found for _, found in cluster.count(tasks)]
         wall_s = time.perf_counter() - begin
-        empty_s = _empty(cluster)
+        processor_s = _processor_s(cluster) - begin_processor_s
+        empty_s, empty_processor_s = _empty(cluster)
     kept = [found.kept for found in counted if isinstance(found, Counted)]
     busy_s = sum(
         step["stop"] - step["start"]
@@ -95,7 +99,8 @@ def overhead(tiles: int) -> dict[str, Any]:
         "wall_s": wall_s,
         "busy_s": busy_s,
         "overhead": wall_s / busy_s - 1,
-        "tile_s": busy_s / len(kept),
+        "tile_processor_s": processor_s / len(kept),
+        "empty_task_processor_s": empty_processor_s / EMPTY,
         "tile_megapixels": mean(rows * columns for rows, columns, _ in sides) / 1e6,
         "tile_megabytes": mean(map(len, contents)) / 1e6,
         "empty_tasks_a_second": EMPTY / empty_s,
@@ -153,11 +158,18 @@ def _tiles(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _empty(cluster: Cluster) -> float:
-    """Return the seconds that tasks which do nothing take."""
-    begin = time.perf_counter()
+def _processor_s(cluster: Cluster) -> float:
+    """Return the processor time of the workers, of the scheduler and of this run."""
+    workers: dict[str, float] = cluster.client.run(time.process_time)
+    return time.process_time() + sum(workers.values())
+
+
+def _empty(cluster: Cluster) -> tuple[float, float]:
+    """Return the seconds, on the clock and of processors, of tasks that do nothing."""
+    begin, begin_processor_s = time.perf_counter(), _processor_s(cluster)
     cluster.client.gather(cluster.client.map(_nothing, range(EMPTY), pure=False))
-    return time.perf_counter() - begin
+    wall_s = time.perf_counter() - begin
+    return wall_s, _processor_s(cluster) - begin_processor_s
 
 
 def _nothing(number: int) -> int:
