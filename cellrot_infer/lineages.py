@@ -43,7 +43,7 @@ def read_scheme(path: Path = DEFAULT) -> Scheme:
         raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ReportError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ReportError(f"{path}: no valid TOML ({error})") from None
     except ValueError as error:
         raise ReportError(f"{path}: {error}; see the comments in {DEFAULT}") from None

@@ -146,6 +146,7 @@ def test_what_is_excluded_is_counted_and_has_no_share() -> None:
     ("text", "problem"),
     [
         ("lineages = [", "no valid TOML"),
+        pytest.param("excluded = " + "[" * 3000, "no valid TOML", id="deep"),
         ("lineages = 3", "'lineages' is 3, expected a table"),
         ("linages = {}", "'linages' is unknown"),
         ("[lineages]\na = 'b'", "lineage 'a' is 'b', expected a list of names"),

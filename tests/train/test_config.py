@@ -51,6 +51,7 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(tmp_path: Path) -
         ('model = "resnet"', "model is 'resnet', expected one of baseline, stn"),
         ("side_px = 60", "side_px is 60, expected one of 32, 64"),
         ("epochs = ", "no valid TOML"),
+        pytest.param("epochs = " + "[" * 3000, "no valid TOML", id="deep"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, message: str) -> None:
