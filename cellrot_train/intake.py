@@ -7,6 +7,8 @@ before any weight is learned. One spread serves all three channels, so that the 
 of a cell keep their proportions.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -69,9 +71,10 @@ class Intake(nn.Module):
         density, mask = density.double(), self.mask.double()
         share = mask / mask.sum()
         mean = (density * share).sum((2, 3), keepdim=True)
-        variance = ((density - mean).square() * share).sum((1, 2, 3), keepdim=True) / 3
+        third = share / 3
+        variance = ((density - mean).square() * third).sum((1, 2, 3), keepdim=True)
         return mean.float(), (variance + LEAST_SPREAD**2).sqrt().float()
 
 
 def _density(patches: Tensor) -> Tensor:
-    return -torch.log((patches.float() + DARK_LEVEL) / (255 + DARK_LEVEL))
+    return math.log(255 + DARK_LEVEL) - torch.log(patches.float() + DARK_LEVEL)
