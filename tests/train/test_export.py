@@ -197,7 +197,7 @@ def test_another_precision_is_written_into_a_card_and_read(
 ) -> None:
     terms, path = Terms("t", "CC BY 4.0", "PBC"), tmp_path / "t.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(promises, "COST", 0.05)  # too few cells to tell 0.3 points
+        patch.setattr(promises, "COST", 0.2)  # 66 cells cannot tell 0.3 points
         model, card = export(run, load_patch_set(SAMPLES), terms, precision=precision)
     path.write_bytes(model)
 
