@@ -115,11 +115,12 @@ def export(
     from cellrot_infer.files import make_folder, write_bytes
     from cellrot_train import export as exporting
     from cellrot_train.data import load_patch_set
+    from cellrot_train.reduced import Precision
     from cellrot_train.run import load_run, newest_run
 
     trained = load_run(run or newest_run(Path("runs")))
     patch_set = load_patch_set(data or Path(trained.data["path"]), trained.class_names)
-    precision: exporting.Precision = "int8" if int8 else "fp16" if fp16 else "float32"
+    precision: Precision = "int8" if int8 else "fp16" if fp16 else "float32"
     full_name = "-".join([name or trained.config.model, precision][: 1 + int8 + fp16])
     terms = exporting.Terms(full_name, licence, credit)
     path = out or Path("models") / f"{terms.name}.onnx"

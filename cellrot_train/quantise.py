@@ -66,7 +66,8 @@ def find_levels(
     """Return the levels of what convolutions take (`starts`) and give (`ends`)."""
     names = sorted({*starts, *ends})
     turned = [turn(patches, 90 * turns) for turns in (0, *QUARTER_TURNS)]
-    least, most = ({name: np.float32(0) for name in names} for _ in range(2))
+    nothing = np.zeros(1, np.float32)
+    least, most = (dict.fromkeys(names, nothing) for _ in range(2))
     for values in values_of(model, names, np.concatenate(turned)):
         for name, value in zip(names, values, strict=True):
             least[name] = np.minimum(least[name], value.min(axis=(0, 2, 3)))
@@ -129,7 +130,7 @@ class Draft:
             yield self._integers(name, value, step * given.step, "i4")
 
     def _integers(
-        self, name: str, values: Floats, step: Floats, kind: DTypeLike
+        self, name: str, values: NDArray, step: NDArray, kind: DTypeLike
     ) -> str:
         """Round `values` (C, ...) to multiples of `step` (C,)."""
         whole = np.rint(values / step.reshape(-1, *[1] * (values.ndim - 1)))
@@ -142,9 +143,9 @@ class Draft:
         self.constants[name] = np.asarray(value, kind)
         return name
 
-    def _node(self, operator: str, *inputs: str, **attributes: int) -> str:
+    def _node(self, operator: str, *inputs: str, axis: int | None = None) -> str:
         name = f"{inputs[0]}/{operator}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        self.nodes.append(helper.make_node(operator, inputs, [name], axis=axis))
         return name
 
 

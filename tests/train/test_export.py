@@ -22,11 +22,18 @@ from cellrot_train.data import load_patch_set
 from cellrot_train.deploy import labelled_rows
 from cellrot_train.deployed import Deployed
 from cellrot_train.encoders import build_encoder
-from cellrot_train.export import ExportError, Terms, check_parity, export, to_onnx
+from cellrot_train.export import Terms, export, to_onnx
 from cellrot_train.fit import fit
+from cellrot_train.graph import open_session
+from cellrot_train.measured import GOLDEN_CELLS
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import load_patches
-from cellrot_train.promises import check_certificate, check_cost
+from cellrot_train.promises import (
+    ExportError,
+    check_certificate,
+    check_cost,
+    check_parity,
+)
 from cellrot_train.reduced import Precision
 from cellrot_train.run import TrainedRun, load_run
 
@@ -107,7 +114,7 @@ def test_onnx_runtime_computes_what_torch_computes(
     encoder: str, patches: Patches
 ) -> None:
     net = network(encoder)
-    session = exporting.open_session(to_onnx(net))
+    session = open_session(to_onnx(net))
 
     check_parity(session, says(net), patches, sizes=(1, 2, 7))
     outputs = session.run(None, {"patches": patches[:5]})
@@ -120,7 +127,7 @@ def test_onnx_runtime_computes_what_torch_computes(
 
 def test_parity_refuses_a_file_of_other_weights(patches: Patches) -> None:
     net = network("baseline")
-    session = exporting.open_session(to_onnx(net))
+    session = open_session(to_onnx(net))
     with torch.no_grad():
         net.head.weight[0, 0] += 0.1
 
@@ -160,7 +167,7 @@ def test_the_card_states_what_was_measured(exported: tuple[Path, ModelCard]) -> 
     assert np.sum(test["confusion"]) == test["cells"] == 88
     assert test["accuracy"][0] == pytest.approx(np.trace(test["confusion"]) / 88)
     assert 0 < card.thresholds.set_probability < 1
-    assert len(card.golden) == exporting.GOLDEN_CELLS
+    assert len(card.golden) == GOLDEN_CELLS
     assert card.data["credit"] == "PBC"
 
 
