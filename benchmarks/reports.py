@@ -8,21 +8,37 @@ measured in Chromium where there is one: the first paint after the file is opene
 for each of 40 keys that name a class the time until script and layout are done and
 until the next frame is painted; other work on the machine is in these. Figures in
 seconds hold for the machine that is named beside them; sizes hold everywhere.
+
+What reports are of a run is measured as a share: slides are counted without any report
+and with all of them, in turns, as `cellrot-infer slide` does it. Camera frames are made
+of the test samples, 40 cells each; BCCD's frames show one cell each. The share of the
+processor counts all threads; that of the time is what a person waits.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
-from cellrot_infer.files import make_folder, write_text
+from benchmarks.screenshot import mosaics
+from cellrot_infer.classify import Classifier
+from cellrot_infer.counting import Request
+from cellrot_infer.files import make_folder, write_bytes, write_text
+from cellrot_infer.journal import Journal
+from cellrot_infer.lineages import read_scheme
+from cellrot_infer.outputs import KINDS
+from cellrot_infer.resume import take_up
+from cellrot_infer.run import Run
+from cellrot_infer.slides import find_slides
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import cells_csv, differential_csv
 from cellrot_infer.writers.geojson import frame_to_geojson
@@ -36,6 +52,9 @@ from tests.infer.slides import frame_of, patch_of, slide
 
 RESULT = Path(__file__).parent / "results" / "reports.json"
 KEYS = 40
+ROUNDS = 5
+MODEL = "hnet-r0"
+BCCD = Path(__file__).parents[1] / "tests" / "data" / "frames" / "bccd"
 TABLES = cells_csv, differential_csv, summary_csv
 # Gives the milliseconds from a key to the end of script and layout, and to the frame
 # that shows its effect.
@@ -56,12 +75,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULT)
     out: Path = parser.parse_args().out
+    runs = list(shares_of_runs())
     rows = [{**writing(slide(cells)), **reading(slide(cells))} for cells in (500, 5000)]
     make_folder(out.parent)
-    result = {"machine": f"{platform.machine()}, {platform.platform()}", "rows": rows}
+    machine = f"{platform.machine()}, {platform.platform()}, {os.cpu_count()} cores"
+    result = {"machine": machine, "runs": runs, "rows": rows}
     write_text(out, json.dumps(result, indent=2) + "\n")
-    for key in rows[0]:
-        print(f"{key:34s}" + "".join(f"{row[key]!s:>12.12}" for row in rows))
+    for table in (runs, rows):
+        for key in table[0]:
+            print(f"{key:34s}" + "".join(f"{row[key]!s:>15.15}" for row in table))
+
+
+def shares_of_runs() -> Iterator[dict[str, Any]]:
+    """Yield for each kind of slide what share of its run goes into reports."""
+    classifier = Classifier.load(MODEL, device="cpu", threads=1)
+    with tempfile.TemporaryDirectory() as place:
+        cameras = Path(place) / "camera frames"
+        cameras.mkdir()
+        for number, frame in enumerate(mosaics() * 5):
+            _, data = cv2.imencode(".jpg", frame.pixels[..., ::-1])
+            write_bytes(cameras / f"{number}.jpg", data.tobytes())
+        for folder in filter(Path.is_dir, (cameras, BCCD)):
+            yield share_of_run(folder, classifier)
+
+
+def share_of_run(folder: Path, classifier: Classifier) -> dict[str, Any]:
+    """Return the share of reports in the run on the slide `folder`."""
+    times: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for turn in range(2 * ROUNDS):
+        begin = time.perf_counter(), time.process_time()
+        report = run_once(folder, classifier, KINDS if turn % 2 else ())
+        spent = time.perf_counter() - begin[0], time.process_time() - begin[1]
+        times[bool(turn % 2)].append(spent)
+    (bare_s, bare_cpu_s), (full_s, full_cpu_s) = (
+        map(min, zip(*times[reports], strict=True)) for reports in (False, True)
+    )
+    return {
+        "slide": folder.name,
+        "frames": len(report.frames),
+        "cells": len(report.findings),
+        "share_of_processor": 1 - bare_cpu_s / full_cpu_s,
+        "share_of_time": 1 - bare_s / full_s,
+        "run_s": full_s,
+    }
+
+
+def run_once(folder: Path, classifier: Classifier, kinds: Sequence[str]) -> Report:
+    """Count the slide `folder` and write the reports `kinds`, as the command does."""
+    with tempfile.TemporaryDirectory() as place:
+        request = Request(kinds, Path(place), read_scheme())
+        slides = find_slides([folder])
+        with Journal(Path(place)) as journal:
+            left = take_up(journal, request, slides, MODEL)
+            ((report, _),) = Run(classifier, request, journal, slides).count(left)
+    return report
 
 
 def writing(report: Report) -> dict[str, float]:

@@ -41,6 +41,7 @@ from cellrot_infer.pipeline import analyze_frame
 from cellrot_infer.quality import field_quality
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run, share_threads
+from cellrot_infer.scan import Quiet
 from cellrot_infer.segment import segment
 from cellrot_infer.slides import find_slides
 from cellrot_infer.writers.json import read_report
@@ -182,18 +183,12 @@ def resident(folder: Path, images: int) -> dict[str, Any]:
     slides = find_slides([inputs.parent], recursive=True)
     workers, threads = share_threads(0, images)
     classifier = Classifier.load(MODEL, device="cpu", threads=threads)
-    done: list[int] = []
-    megabytes: list[float] = []
-
-    def read_memory() -> None:
-        done.append(done[-1] + 1 if done else 1)
-        if done[-1] % STEP == 0:
-            megabytes.append(resident_mb())
-
+    readings = Readings()
     with Journal(request.folder) as journal:
         left = take_up(journal, request, slides, MODEL)
-        run = Run(classifier, request, journal, slides, read_memory, workers)
+        run = Run(classifier, request, journal, slides, readings, workers)
         cells = sum(len(report.findings) for report, _ in run.count(left))
+    megabytes = readings.megabytes
     settled = megabytes[SETTLED // STEP - 1]
     return {
         "images": list(range(STEP, images + 1, STEP)),
@@ -202,6 +197,20 @@ def resident(folder: Path, images: int) -> dict[str, Any]:
         "end_over_settled": megabytes[-1] / settled,
         "most_over_settled": max(megabytes[SETTLED // STEP :]) / settled,
     }
+
+
+class Readings(Quiet):
+    """Reads the memory of the process as a run goes on."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.megabytes: list[float] = []
+
+    def advance(self) -> None:
+        """Count an image, and read the memory after some."""
+        self.done += 1
+        if self.done % STEP == 0:
+            self.megabytes.append(resident_mb())
 
 
 def resident_mb() -> float:

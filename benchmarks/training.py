@@ -1,11 +1,13 @@
-"""How fast training is: what the loop costs on top of the network's own step.
+"""How fast training is: an epoch of each encoder, and what the loop costs around it.
 
     python -m benchmarks.training [--data ../shared/data/pbc] [--device cuda] ...
 
-Every round times one step of the real loop (read, augment, step, average) and one step
-of the network alone on a batch that lies ready; the overhead is the median of their
-ratios, so that other work on the machine meets both. An epoch is the median step times
-its steps; figures in seconds hold for the machine that is named beside them.
+Every round times, for each encoder, one step of the real loop (read, augment, step,
+average), one of the network alone on a batch that lies ready, and one reading. Figures
+are medians of the rounds' ratios, so that other work on the machine meets both sides:
+of the loop to the network, and of an encoder to the plain one (`baseline`). An epoch is
+the median step times its steps. On the wall it holds for a free machine; in processor
+time, which is that of all cores together, other work disturbs it less.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -28,12 +31,27 @@ from cellrot_train.data import load_patch_set
 from cellrot_train.loop import average, cosine, train
 from cellrot_train.objectives import Batch
 from cellrot_train.pixels import Pixels, load_pixels
-from cellrot_train.processes import choose_device
+from cellrot_train.processes import choose_device, keep_freed_memory
 from cellrot_train.run import Run
 from cellrot_train.sampling import ALONE
 from cellrot_train.training import Training
 
+PLAIN = "baseline"
 RESULT = Path(__file__).parent / "results" / "training.json"
+
+
+class Trial(NamedTuple):
+    """A training that is under way, and the works that are timed of it."""
+
+    training: Training
+    works: dict[str, Callable[[], object]]
+
+
+class Seconds(NamedTuple):
+    """How long something took, on the wall and of all cores together."""
+
+    wall: float
+    processor: float
 
 
 def main() -> None:
@@ -43,55 +61,95 @@ def main() -> None:
         sys.exit(f"skipped: no patches in {options.data}; name them with --data")
     pixels = load_pixels(load_patch_set(options.data), options.side_px)
     device = choose_device(options.device)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        trials = {
+            model: begin(
+                Path(folder), pixels.on(device), _config(options, model), device
+            )
+            for model in options.models
+        }
+        times = measure(trials, options.rounds, device)
     rows = [
-        measure(pixels.on(device), _config(options, model), device, options.rounds)
-        for model in options.models
+        {"model": model, **figures(trial, times[model], times.get(PLAIN))}
+        for model, trial in trials.items()
     ]
-    result = {"machine": machine(device), "rows": rows}
+    about = {"machine": machine(device), "objective": options.objective}
+    result = {**about, "side_px": options.side_px, "rounds": options.rounds}
     make_folder(options.out.parent)
-    write_text(options.out, json.dumps(result, indent=2) + "\n")
+    write_text(options.out, json.dumps({**result, "rows": rows}, indent=2) + "\n")
     print(f"{result['machine']}, objective {options.objective}, {options.side_px} px")
-    print("model       patches/s  s/epoch  loop/net  feed/net  validation s")
+    print(
+        "model       patches/s  s/epoch  processor s/epoch  x plain  loop/net  feed/net"
+    )
     for row in rows:
         print(
             f"{row['model']:10s} {row['patches_per_s']:10.0f} {row['epoch_s']:8.1f} "
-            f"{row['loop_over_net']:9.2f} {row['feed_over_net']:9.2f} "
-            f"{row['validation_s']:13.1f}"
+            f"{row['epoch_processor_s']:18.1f} {row['step_over_plain'] or 0:8.2f} "
+            f"{row['loop_over_net']:9.2f} {row['feed_over_net']:9.2f}"
         )
 
 
-def measure(
-    pixels: Pixels, config: Config, device: torch.device, rounds: int
-) -> dict[str, str | int | float]:
-    """Return the figures of one model."""
-    with tempfile.TemporaryDirectory() as folder:
-        training = Training(Run(Path(folder)), config, pixels, device, ALONE)
-        training.start()
-        steps, feed = loop(training), training.feed.batches(0, 10**9)
-        ready = next(feed)
-        for work in (lambda: next(steps), lambda: net(training, ready)):
-            work()  # the first step allocates
-        times = [
-            (
-                seconds(lambda: next(steps), device),
-                seconds(lambda: net(training, ready), device),
-                seconds(lambda: next(feed), device),
-            )
-            for _ in range(rounds)
-        ]
-        validation_s = seconds(lambda: training.validation.row(training.mean), device)
-    step_s = statistics.median(whole for whole, _, _ in times)
-    plan = training.plan
-    return {
-        "model": config.model,
-        "parameters": sum(p.numel() for p in training.learner.encoder.parameters()),
-        "batch_size": plan.batch_size,
-        "patches_per_s": plan.batch_size / step_s,
-        "epoch_s": plan.steps_per_epoch * step_s,
-        "loop_over_net": statistics.median(whole / net for whole, net, _ in times),
-        "feed_over_net": statistics.median(feed / net for _, net, feed in times),
-        "validation_s": validation_s,
+def begin(folder: Path, pixels: Pixels, config: Config, device: torch.device) -> Trial:
+    """Return a training of which each work has been done once: the first allocates."""
+    training = Training(Run(folder), config, pixels, device, ALONE)
+    training.start()
+    steps, feed = loop(training), training.feed.batches(0, 10**9)
+    ready = next(feed)
+    works: dict[str, Callable[[], object]] = {
+        "loop": lambda: next(steps),
+        "net": lambda: net(training, ready),
+        "feed": lambda: next(feed),
     }
+    for work in works.values():
+        work()
+    return Trial(training, works)
+
+
+def measure(
+    trials: dict[str, Trial], rounds: int, device: torch.device
+) -> dict[str, list[dict[str, Seconds]]]:
+    """Return for each model the times of its works in each round."""
+    times: dict[str, list[dict[str, Seconds]]] = {model: [] for model in trials}
+    for _ in range(rounds):
+        for model, trial in trials.items():
+            found = {name: seconds(work, device) for name, work in trial.works.items()}
+            times[model].append(found)
+    return times
+
+
+def figures(
+    trial: Trial,
+    times: list[dict[str, Seconds]],
+    plain: list[dict[str, Seconds]] | None,
+) -> dict[str, float | None]:
+    """Return the figures of one model; `plain` are the times of the plain one."""
+    plan, encoder = trial.training.plan, trial.training.learner.encoder
+    step = Seconds(
+        *map(statistics.median, zip(*(t["loop"] for t in times), strict=True))
+    )
+    return {
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "batch_size": plan.batch_size,
+        "patches_per_s": plan.batch_size / step.wall,
+        "epoch_s": plan.steps_per_epoch * step.wall,
+        "epoch_processor_s": plan.steps_per_epoch * step.processor,
+        "step_over_plain": None if plain is None else _ratio(times, plain, "loop"),
+        "loop_over_net": _ratio(times, times, "loop", "net"),
+        "feed_over_net": _ratio(times, times, "feed", "net"),
+    }
+
+
+def _ratio(
+    ours: list[dict[str, Seconds]],
+    others: list[dict[str, Seconds]],
+    work: str,
+    other: str = "loop",
+) -> float:
+    """Return the median ratio; a GPU's time is on the wall, not on the processor."""
+    clock = int(not torch.cuda.is_available())
+    pairs = zip(ours, others, strict=True)
+    return statistics.median(a[work][clock] / b[other][clock] for a, b in pairs)
 
 
 def loop(training: Training) -> Iterator[object]:
@@ -119,13 +177,13 @@ def net(training: Training, batch: Batch) -> None:
     training.optimizer.step()
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> Seconds:
     """Return how long `work` takes, including what it leaves to the device."""
-    start = time.perf_counter()
+    wall, processor = time.perf_counter(), time.process_time()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return Seconds(time.perf_counter() - wall, time.process_time() - processor)
 
 
 def machine(device: torch.device) -> str:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cellrot_infer.classify import Classifier
     from cellrot_infer.frames import read_frame
+    from cellrot_infer.largeimage import open_large
     from cellrot_infer.pipeline import analyze
     from cellrot_infer.segment import segment
 
-__all__ = ["Classifier", "analyze", "read_frame", "segment"]
+__all__ = ["Classifier", "analyze", "open_large", "read_frame", "segment"]
 
 _HOMES = {
     "Classifier": "cellrot_infer.classify",
     "analyze": "cellrot_infer.pipeline",
+    "open_large": "cellrot_infer.largeimage",
     "read_frame": "cellrot_infer.frames",
     "segment": "cellrot_infer.segment",
 }

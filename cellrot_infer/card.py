@@ -24,6 +24,7 @@ from cellrot_infer.types import PATCH_SIDE_PX
 SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
 MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
+OPTIONAL = {"groupings", "golden", "precision"}
 MAX_FIELDS = 10_000  # of a message; a model of ours has some dozens
 # Protobuf's text `location`: the key by which a tensor names a file that holds it. The
 # hash of the card would not cover that file, and the name may lead anywhere.
@@ -52,6 +53,7 @@ class ModelCard:
     `groupings` maps the name of a coarser scheme (`lineage`, `8 classes`) to its
     groups, each a list of class names. `golden` holds a few real cells: a lossless
     image in base64 (`patch`) and the `probabilities` that the file gave for it.
+    `precision` is that of the convolutions: float32, fp16 or int8.
     """
 
     name: str
@@ -67,6 +69,7 @@ class ModelCard:
     created: str
     groupings: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
     golden: Sequence[Mapping[str, Any]] = ()
+    precision: str = "float32"
     patch_side_px: int = PATCH_SIDE_PX
     schema_version: int = SCHEMA_VERSION
     sha256: str = ""
@@ -85,7 +88,7 @@ class ModelCard:
                 f"{source}: the card has schema {version!r:.40}, this cellrot reads "
                 f"{SCHEMA_VERSION}; update cellrot or export the model again"
             )
-        required = {entry.name for entry in fields(cls)} - {"groupings", "golden"}
+        required = {entry.name for entry in fields(cls)} - OPTIONAL
         if missing := sorted(required - values.keys()):
             raise ModelError(
                 f"{source}: the card lacks {', '.join(missing)}; "
@@ -187,6 +190,8 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, expected) in _KINDS.items():
         if not isinstance(values[key], kind):
             yield f"{key} is {values[key]!r:.40}, expected {expected}"
+    if not isinstance(values.get("precision", ""), str):
+        yield f"precision is {values['precision']!r:.40}, expected text"
     golden = values.get("golden", [])
     if not isinstance(golden, list) or not all(isinstance(g, dict) for g in golden):
         yield "golden is no list of cells"

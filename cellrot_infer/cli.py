@@ -5,13 +5,15 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cellrot_infer.errors import CellrotError, ModelError
+from cellrot_infer.errors import CellrotError, ModelError, OutputError
 from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.models import DEFAULT_MODEL
 
@@ -133,6 +135,15 @@ Lineages = Annotated[
         show_default=False,
     ),
 ]
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        "--group-by",
+        metavar="NAME",
+        help="Group classes as the model's card does: '8 classes' or lineage.",
+        show_default=False,
+    ),
+]
 CsvLocale = Annotated[
     Literal["en", "de"],
     typer.Option("--csv-locale", help="de: semicolons and decimal commas in CSV."),
@@ -142,6 +153,16 @@ Device = Annotated[
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Processors to use; 0 for all.")
+]
+
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask cluster that counts, as tcp://host:8786; local starts one here.",
+        show_default=False,
+    ),
 ]
 
 
@@ -183,23 +204,29 @@ def slide(
     level: Level = 0,
     max_cells: MaxCells = None,
     lineages: Lineages = None,
+    group_by: GroupBy = "",
     csv_locale: CsvLocale = "en",
     device: Device = "auto",
     threads: Threads = 0,
+    scheduler: Scheduler = "",
 ) -> None:
     """Count the cells of each image or folder, and write reports on them."""
     kinds, selection = report_kinds(report), selected(region, level, max_cells)
     if not inputs and not lists:
         raise typer.BadParameter("Missing argument: name images, folders or a --list")
     from cellrot_infer import lineages as schemes  # deferred: --help stays instant
+    from cellrot_infer.card import read_model
     from cellrot_infer.counting import Request
     from cellrot_infer.files import make_folder
     from cellrot_infer.inputs import named_paths
     from cellrot_infer.journal import Journal
+    from cellrot_infer.models import find_model
     from cellrot_infer.slides import find_slides
     from cellrot_infer.writers.csv import STYLES
 
     scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
+    if group_by:
+        scheme = schemes.grouped(scheme, read_model(find_model(model))[1], group_by)
     style = STYLES[csv_locale]
     request = Request(kinds, out, scheme, pixel_size, style, selection)
     paths = named_paths(inputs or [], lists or [])
@@ -207,7 +234,11 @@ def slide(
     make_folder(out)
     with Journal(out) as journal:
         failures = _count(
-            journal, request, slides, (model, device, threads), resume=resume
+            journal,
+            request,
+            slides,
+            (model, device, threads, scheduler),
+            resume=resume,
         )
     if failures:
         raise typer.Exit(SOME_FAILED)
@@ -217,7 +248,7 @@ def _count(
     journal: "Journal",
     request: "Request",
     slides: "Sequence[Slide]",
-    engine: tuple[str, "DeviceName", int],
+    engine: tuple[str, "DeviceName", int, str],
     *,
     resume: bool | None,
 ) -> int:
@@ -225,11 +256,12 @@ def _count(
     import cv2
 
     from cellrot_infer.classify import Classifier
+    from cellrot_infer.cluster import Engine, connected
     from cellrot_infer.resume import take_up
     from cellrot_infer.run import Run, share_threads
     from cellrot_infer.terminal import ProgressBar, note, show_before, show_slide
 
-    model, device, threads = engine
+    model, device, threads, scheduler = engine
     left = take_up(journal, request, slides, model, resume=resume)
     before = [lines for k, lines in journal.finished().items() if k not in left]
     show_before(before)
@@ -240,8 +272,10 @@ def _count(
     classifier = Classifier.load(model, device=device, threads=threads)
     note(f"model {classifier.card.name} on the {classifier.device}")
     failures, header = 0, not any(before)
-    with ProgressBar(sum(map(len, left.values()))) as bar, resumable():
-        run = Run(classifier, request, journal, slides, bar, workers)
+    kind = Engine.of(classifier, model, device)
+    place = connected(scheduler, kind, request, workers) if scheduler else nullcontext()
+    with ProgressBar(sum(map(len, left.values()))) as bar, resumable(), place as there:
+        run = Run(classifier, request, journal, slides, bar, workers, there)
         for report, files in run.count(left):
             bar.clear()
             show_slide(report, files, header=header)
@@ -250,9 +284,89 @@ def _count(
     return failures
 
 
+@app.command()
+def watch(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the camera saves frames.")
+    ],
+    *,
+    cells: Annotated[
+        int, typer.Option("--cells", min=1, help="How many are wanted, as 200 or 500.")
+    ] = 200,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End by itself when so many are counted.")
+    ] = False,
+    report: Reports = "csv",
+    out: Out = Path(),
+    resume: Resume = None,
+    model: Model = DEFAULT_MODEL,
+    pixel_size: PixelSize = None,
+    lineages: Lineages = None,
+    csv_locale: CsvLocale = "en",
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Count each frame of FOLDER as the camera saves it, until Ctrl-C; then report."""
+    kinds = report_kinds(report)
+    from cellrot_infer import lineages as schemes  # deferred: --help stays instant
+    from cellrot_infer.classify import Classifier
+    from cellrot_infer.counting import Request
+    from cellrot_infer.differential import denominator
+    from cellrot_infer.files import make_folder
+    from cellrot_infer.journal import Journal
+    from cellrot_infer.outputs import frame_paths
+    from cellrot_infer.terminal import LiveCount, note, show_slide
+    from cellrot_infer.watch import Arrivals, Watch
+    from cellrot_infer.writers.csv import STYLES
+
+    if frame_paths(kinds, out):
+        raise typer.BadParameter(
+            "watch writes csv, json and html", param_hint="--report"
+        )
+    scheme = schemes.read_scheme(lineages or schemes.DEFAULT)
+    request = Request(kinds, out, scheme, pixel_size, STYLES[csv_locale])
+    classifier = Classifier.load(model, device=device, threads=threads)
+    note(f"model {classifier.card.name} on the {classifier.device}")
+    make_folder(out)
+    with Journal(out) as journal, resumable():
+        watching = Watch.begin(
+            Arrivals(folder), classifier, request, journal, model, resume=resume
+        )
+        with interrupted() as asked, LiveCount(cells) as live:
+            for told in watching.frames(asked):
+                counted = watching.report()
+                live.show(told, counted, watching.arrivals.waiting())
+                if stop and denominator(counted) >= cells:
+                    break
+        done, files = watching.finish()
+    show_slide(done, files, header=True)
+    if done.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def interrupted() -> Iterator[Event]:
+    """Give an event that Ctrl-C sets, so that what is in work is finished first.
+
+    The second Ctrl-C interrupts.
+    """
+    asked = Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            signal.default_int_handler(number, frame)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say how to go on, where a person or the system stops the work."""
+    """Say how to go on, where a person, the system or a full disk stops the work."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -260,6 +374,8 @@ def resumable() -> Iterator[None]:
 
         note("stopped; what is counted is kept, and --resume goes on from there")
         raise
+    except OutputError as error:
+        raise OutputError(f"{error}; --resume goes on where the run stopped") from None
 
 
 @app.command()

@@ -98,6 +98,8 @@ def _session(
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or available_threads()
+    # Without this, eight-bit products overflow on processors that lack VNNI.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(model, options, providers=providers)
     except _LOAD_ERRORS as error:

@@ -59,12 +59,13 @@ def accepted_counts(report: Report) -> Counter[str]:
     return Counter(finding.label for finding in accepted)
 
 
-def needed_cells(report: Report, half_width: float) -> tuple[int, str] | None:
-    """Return how many more cells bring every class to +- `half_width`, a fraction.
+def needed_cells(report: Report) -> tuple[int, str] | None:
+    """Return how many more cells bring every class to the precision of the scheme.
 
     With it comes the class that asks for most. None where no class was found.
     """
     counts, total = accepted_counts(report), denominator(report)
+    half_width = report.scheme.precision_points / 100
     asked = [
         (further_cells(count, total, half_width), label)
         for label, count in sorted(counts.items())
@@ -81,6 +82,11 @@ def row_label(finding: Finding) -> str:
 def _share(label: str, count: int, total: int, counted: bool) -> Share:
     if not counted:
         return Share(label, count, None, None, None)
+    return share_of(label, count, total)
+
+
+def share_of(label: str, count: int, total: int) -> Share:
+    """Return the row of `count` cells among `total`."""
     low, high = wilson(count, total)
     percent = 100 * count / total if total else 0.0
     return Share(label, count, percent, 100 * low, 100 * high)

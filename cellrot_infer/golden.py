@@ -11,6 +11,7 @@ from cellrot_infer.errors import FrameError, ModelError
 from cellrot_infer.images import read_image
 from cellrot_infer.types import PATCH_SIDE_PX, Floats, Patches
 
+GOLDEN_SIDE_PX = 64  # of the images in the card; a divisor of the patch
 TOLERANCE = 1e-3  # processors sum in different orders; a wrong answer is further off
 
 
@@ -38,10 +39,17 @@ def golden_error(classifier: Classifier) -> float:
     return float(np.abs(actual - np.stack(expected)).max())
 
 
+def enlarged(image: Patches) -> Patches:
+    """Return an image of a card as a patch: a small one has each pixel repeated."""
+    small = image.shape[:2] == (GOLDEN_SIDE_PX, GOLDEN_SIDE_PX)
+    times = PATCH_SIDE_PX // GOLDEN_SIDE_PX if small else 1
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
 def _patch(cell: Mapping[str, Any]) -> Patches:
     try:
         data = base64.b64decode(str(cell.get("patch", "")), validate=True)
-        return read_image(data, "golden cell")
+        return enlarged(read_image(data, "golden cell"))
     except (ValueError, FrameError) as error:
         raise ModelError(f"a golden cell cannot be read ({error})") from None
 

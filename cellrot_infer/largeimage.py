@@ -26,7 +26,7 @@ from cellrot_infer.wholeslide import WholeSlide
 
 MOST_PIXELS_A_BYTE = 5000  # blank tiles compress to a five-thousandth, images never
 PROBES = 8  # a side; so many parts are looked at for red cells
-PROBE_SIDE_PX = 1024
+PROBE_SIDE_PX = 512
 BEST_PROBES = 15
 
 
@@ -140,10 +140,10 @@ def _judged_size(raster: Raster) -> PixelSize | None:
     width, height = raster.sizes_px[0]
     side = min(PROBE_SIDE_PX, width, height)
     xs, ys = (
-        {(length - side) * k // PROBES for k in range(PROBES)}
-        for length in (width - side, height - side)
+        sorted({(length - side) * k // (PROBES - 1) for k in range(PROBES)})
+        for length in (width, height)
     )
-    probes = [Box(x, y, side, side) for y in sorted(ys) for x in sorted(xs)]
+    probes = [Box(x, y, side, side) for y in ys for x in xs]
     shown = {box: float(glance(raster, box, 0, 8.0).std()) for box in probes}
     fullest = sorted(probes, key=lambda box: -shown[box])[:BEST_PROBES]
     sizes = (estimate_pixel_size(raster.read(box)) for box in fullest)

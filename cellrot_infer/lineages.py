@@ -3,15 +3,18 @@
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cellrot_infer.card import ModelCard
+from cellrot_infer.differential import Share, accepted_counts, denominator, share_of
 from cellrot_infer.errors import ReportError
 from cellrot_infer.intervals import wilson
-from cellrot_infer.types import Lineage, RatioRule, Scheme
+from cellrot_infer.types import Lineage, RatioRule, Report, Scheme
 
+KEYS = {"excluded", "lineages", "ratios", "precision_points"}
 DEFAULT = Path(__file__).with_name("lineages.toml")
 
 
@@ -40,10 +43,32 @@ def read_scheme(path: Path = DEFAULT) -> Scheme:
         raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ReportError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ReportError(f"{path}: no valid TOML ({error})") from None
     except ValueError as error:
         raise ReportError(f"{path}: {error}; see the comments in {DEFAULT}") from None
+
+
+def grouped(scheme: Scheme, card: ModelCard, grouping: str) -> Scheme:
+    """Return `scheme` with the groups that the model's card calls `grouping`.
+
+    The first word of a name is enough. Raises ReportError where the card has none.
+    """
+    names = [name for name in card.groupings if grouping in (name, name.split()[0])]
+    if not names:
+        known = ", ".join(map(repr, card.groupings)) or "none"
+        raise ReportError(
+            f"the model {card.name} has no grouping {grouping!r}; it has {known}"
+        )
+    groups = card.groupings[names[0]].items()
+    return replace(scheme, lineages=tuple(Lineage(n, tuple(c)) for n, c in groups))
+
+
+def lineage_shares(report: Report) -> tuple[Share, ...]:
+    """Return a row a lineage that has cells; percentages are of all cells counted."""
+    total = denominator(report)
+    counts = lineage_counts(accepted_counts(report), report.scheme)
+    return tuple(share_of(name, count, total) for name, count in counts.items())
 
 
 def lineage_counts(counts: Mapping[str, int], scheme: Scheme) -> dict[str, int]:
@@ -95,7 +120,7 @@ def _odds(share: float) -> float:
 
 
 def _scheme(values: dict[str, Any]) -> Scheme:
-    if strange := min(values.keys() - {"excluded", "lineages", "ratios"}, default=None):
+    if strange := min(values.keys() - KEYS, default=None):
         raise ValueError(f"{strange!r} is unknown")
     tables = {key: values.get(key, {}) for key in ("lineages", "ratios")}
     for key, table in tables.items():
@@ -110,7 +135,16 @@ def _scheme(values: dict[str, Any]) -> Scheme:
         _names(values.get("excluded", []), "'excluded'"),
         tuple(Lineage(name, classes) for name, classes in lineages.items()),
         tuple(_rule(name, rule, lineages) for name, rule in tables["ratios"].items()),
+        _points(values.get("precision_points", Scheme().precision_points)),
     )
+
+
+def _points(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"'precision_points' is {value!r:.40}, expected a number")
+    if not 0 < value < 100:
+        raise ValueError(f"'precision_points' is {value}, expected between 0 and 100")
+    return float(value)
 
 
 def _rule(

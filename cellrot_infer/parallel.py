@@ -12,12 +12,15 @@ POLL_S = 0.5  # on Windows, Ctrl-C is heard only when a wait ends
 
 
 def completed(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with the result of `work`, as soon as it is done.
 
     Items are taken a few at a time, so that memory does not grow with their number.
-    What is in work when the caller stops is finished and dropped.
+    What is in work when the caller stops is dropped when it ends, which `stop` hastens.
     """
     running: dict[Future[Result], Item] = {}
     pool = ThreadPoolExecutor(workers)
@@ -29,6 +32,7 @@ def completed(
         while running:
             yield from _done(running)
     finally:
+        stop()
         pool.shutdown(cancel_futures=True)
 
 

@@ -151,9 +151,9 @@ def analyze_large(
     findings = _findings(image.name, found.cells, found.predictions, classifier)
     width, height = image.raster.sizes_px[0]
     warnings = image.warnings
-    if found.seen < found.tiles:
-        share = f"{found.seen} of {found.tiles} tiles"
-        warnings += (f"{len(findings)} cells were enough, found in {share}",)
+    if len(findings) == selection.max_cells:
+        looked = f"{found.seen} of {found.tiles} tiles were looked at"
+        warnings += (f"stopped at {len(findings)} cells, as asked; {looked}",)
     record = FrameRecord(
         image.name, image.sha256, width, height, image.pixel_size, warnings
     )
@@ -167,11 +167,14 @@ def analyze_frame(
     """Find the cells of `frame` and classify them."""
     if not fits(frame):
         return analyze_large(in_tiles(frame), classifier, selection)
-    cells = _selected(segment(frame), selection, frame)
+    found = segment(frame)
+    cells = _selected(found, selection, frame)
     patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
     predictions = classifier.classify(patches)
     findings = _findings(frame.name, cells, predictions, classifier)
-    warnings = frame.warnings + field_quality(frame, cells).warnings
+    warnings = frame.warnings + field_quality(frame, found).warnings
+    if len(findings) == selection.max_cells:
+        warnings += (f"stopped at {len(findings)} cells, as asked",)
     return FrameResult(frame, _record(frame, warnings), findings, patches)
 
 

@@ -10,7 +10,7 @@ from cellrot_infer.card import read_model
 from cellrot_infer.counting import Request
 from cellrot_infer.errors import FrameError, OutputError
 from cellrot_infer.images import file_sha256
-from cellrot_infer.journal import FileState, Journal
+from cellrot_infer.journal import FileState, Journal, Plan
 from cellrot_infer.models import find_model
 from cellrot_infer.outputs import frame_paths, slide_paths
 from cellrot_infer.provenance import Pairs, versions
@@ -35,11 +35,11 @@ def take_up(
     Raises OutputError where it would, or where the run that is there is another one.
     """
     identity = _identity(request, model)
-    plan = [(slide.stem, [path.name for path in slide.images]) for slide in slides]
+    plan = [(one.stem, tuple(path.name for path in one.images)) for one in slides]
     there = journal.plan()
     if resume and there:
         _check_identity(journal, dict(identity))
-        _check_plan(journal, plan)
+        _check_plan(journal.path, there, plan)
         _check_files(journal, slides)
         return _left(journal, request, slides)
     if resume is None and journal.images_done() and not _is_finished(journal):
@@ -80,21 +80,21 @@ def _check_identity(journal: Journal, now: dict[str, str]) -> None:
             )
 
 
-def _check_plan(journal: Journal, plan: Sequence[tuple[str, list[str]]]) -> None:
-    began = {(stem, name): None for stem, names in journal.plan() for name in names}
-    now = {(stem, name): None for stem, names in plan for name in names}
-    if strange := next((key for key in now if key not in began), None):
-        raise OutputError(
-            f"{journal.path}: {strange[1]} was no input of its run; {EITHER}"
-        )
-    if missing := next((key for key in began if key not in now), None):
-        raise OutputError(
-            f"{journal.path}: its run had the input {missing[1]}, too; {EITHER}"
-        )
-    if [stem for stem, _ in plan] != [stem for stem, _ in journal.plan()]:
-        raise OutputError(
-            f"{journal.path}: its run had the inputs in another order; {EITHER}"
-        )
+def _check_plan(journal: Path, began: Plan, now: Plan) -> None:
+    """Raise OutputError where the inputs are not those that the run began with."""
+    if began == now:
+        return
+    there, here = (
+        {(stem, name): None for stem, names in plan for name in names}
+        for plan in (began, now)
+    )
+    if strange := next((key for key in here if key not in there), None):
+        problem = f"{strange[1]} was no input of its run"
+    elif missing := next((key for key in there if key not in here), None):
+        problem = f"its run had the input {missing[1]}, too"
+    else:
+        problem = "its run had the inputs in another order"
+    raise OutputError(f"{journal}: {problem}; {EITHER}")
 
 
 def _check_files(journal: Journal, slides: Sequence[Slide]) -> None:

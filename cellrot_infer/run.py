@@ -1,13 +1,15 @@
 """One run of `cellrot-infer slide`: from the inputs named to the files written."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from cellrot_infer.classify import Classifier
+from cellrot_infer.cluster import Cluster
 from cellrot_infer.counting import Counted, Request, Task, count_image
 from cellrot_infer.devices import available_threads
 from cellrot_infer.errors import ModelError
@@ -26,9 +28,9 @@ from cellrot_infer.provenance import provenance
 from cellrot_infer.resume import Left
 from cellrot_infer.scan import QUIET, Progress
 from cellrot_infer.slides import Slide
-from cellrot_infer.types import Failure, Provenance, Report
+from cellrot_infer.types import Failure, Provenance, Report, Scheme
 
-Results = Iterator[tuple[Task, Counted | Failure]]
+Results = Generator[tuple[Task, Counted | Failure], None, None]
 
 
 def share_threads(threads: int, images: int) -> tuple[int, int]:
@@ -39,6 +41,33 @@ def share_threads(threads: int, images: int) -> tuple[int, int]:
     threads = threads or available_threads()
     workers = max(1, min(threads, images))
     return workers, threads // workers
+
+
+class Stoppable:
+    """Passes the progress of an image on, and ends the work on it once it is stopped.
+
+    A large image takes minutes, and whoever stops the run does not wait for it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Let the next step of any image be its last."""
+        self._stopped.set()
+
+    def expect(self, steps: int) -> None:
+        """Pass `steps` on; raise CancelledError where the run was stopped."""
+        if self._stopped.is_set():
+            raise CancelledError
+        self._progress.expect(steps)
+
+    def advance(self) -> None:
+        """Pass a step on; raise CancelledError where the run was stopped."""
+        if self._stopped.is_set():
+            raise CancelledError
+        self._progress.advance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +85,37 @@ class Run:
     slides: Sequence[Slide]
     progress: Progress = QUIET
     workers: int = field(default_factory=available_threads)
+    cluster: Cluster | None = None  # counts instead of the threads of this process
 
     def count(self, left: Left) -> Iterator[tuple[Report, list[Path]]]:
         """Count what is `left`; yield report and files of each slide, in order.
 
         A slide without a readable image has failures and no files.
         """
+        origin = self.origin()
+        self._make_folders()
+        tasks = self._tasks(left)
+        results = self.cluster.count(tasks) if self.cluster else self._counted(tasks)
+        with closing(results):
+            yield from self._slides(left, results, origin)
+
+    def origin(self) -> Provenance:
+        """Return where the reports of the run come from, also when it is taken up."""
         if self.classifier.sha256 != self.journal.identity()["model"]:
             raise ModelError("the model file was replaced as the run began; ask again")
-        origin = provenance(self.classifier, self.request.settings)
-        origin = self.journal.provenance(origin)
-        self._make_folders()
+        now = provenance(self.classifier, self.request.settings)
+        return self.journal.provenance(now)
+
+    def _counted(self, tasks: Iterator[Task]) -> Results:
+        """Count the images of `tasks` in the threads of this process."""
+        progress = Stoppable(self.progress)
         count = partial(
             count_image,
             request=self.request,
             classifier=self.classifier,
-            progress=self.progress,
+            progress=progress,
         )
-        with closing(completed(count, self._tasks(left), self.workers)) as results:
-            yield from self._slides(left, results, origin)
+        return completed(count, tasks, self.workers, progress.stop)
 
     def _slides(
         self, left: Left, results: Results, origin: Provenance
@@ -91,7 +132,7 @@ class Run:
                     self._keep(task, result)
                 self.progress.advance()
             own = sorted(key for key in failed if key[0] == number)
-            yield self._finish(number, [failed.pop(key) for key in own], origin)
+            yield self.finish(number, [failed.pop(key) for key in own], origin)
 
     def _tasks(self, left: Left) -> Iterator[Task]:
         for number, images in left.items():
@@ -110,7 +151,8 @@ class Run:
         scales = self.journal.scales(number)
         if scales is None:
             with ThreadPoolExecutor(self.workers) as pool:
-                scales = judge_scales(images, pool.map)
+                spread = self.cluster.map if self.cluster else pool.map
+                scales = judge_scales(images, spread)
             self.journal.keep_scales(number, scales)
         return scales
 
@@ -123,25 +165,26 @@ class Run:
         place = task.slide, task.image
         self.journal.add(*place, counted.file, counted.kept, counted.pictures)
 
-    def _finish(
-        self, number: int, failures: Sequence[Failure], origin: Provenance
+    def finish(
+        self,
+        number: int,
+        failures: Sequence[Failure],
+        origin: Provenance,
+        *,
+        final: bool = True,
     ) -> tuple[Report, list[Path]]:
-        """Write the reports on a slide of which all is counted; see `count`."""
+        """Write the reports on a slide of which all is counted; see `count`.
+
+        What they say stays in the journal, too, unless they are `final`.
+        """
         slide = self.slides[number]
-        if not slide.images:
-            reason = f"{slide.name}: no images in this folder"
-            failures = [Failure(slide.name, reason)]
+        if slide.fault:
+            failures = [Failure(slide.name, f"{slide.name}: {slide.fault}")]
         kept = dict(self.journal.kept(number))
-        report = Report(
-            slide.name,
-            origin,
-            tuple(each.record for each in kept.values()),
-            tuple(finding for each in kept.values() for finding in each.findings),
-            tuple(failures),
-            self.request.scheme,
-        )
+        report = report_of(kept, slide.name, origin, failures, self.request.scheme)
         files = self._write(number, report, kept) if kept else []
-        self.journal.finish(number, piped_lines(report), complete=not failures)
+        complete = final and not failures
+        self.journal.finish(number, piped_lines(report), complete=complete)
         return report, files
 
     def _write(
@@ -166,3 +209,21 @@ class Run:
         }:
             make_folder(folder)
             remove_parts(folder)
+
+
+def report_of(
+    kept: Mapping[int, Kept],
+    name: str,
+    origin: Provenance,
+    failures: Sequence[Failure],
+    scheme: Scheme,
+) -> Report:
+    """Return the report on a slide, of which this is `kept`, by number of the image."""
+    return Report(
+        name,
+        origin,
+        tuple(each.record for each in kept.values()),
+        tuple(finding for each in kept.values() for finding in each.findings),
+        tuple(failures),
+        scheme,
+    )

@@ -21,13 +21,14 @@ class Slide:
 
     `stem` begins the names of the slide's reports and belongs to no other slide of the
     run; the folders in it (`ward 3/0815`) mirror those of the input. `is_folder` tells
-    a folder of frames from a single image.
+    a folder of frames from a single image; `fault` says why a folder has no images.
     """
 
     name: str
     stem: str
     images: tuple[Path, ...]
     is_folder: bool
+    fault: str = ""
 
     def frame_stems(self) -> list[str]:
         """Return what begins the names of the files of each image."""
@@ -44,6 +45,7 @@ class _Found:
     images: tuple[Path, ...]
     is_folder: bool
     below: tuple[str, ...] = ()
+    fault: str = ""
 
 
 def find_slides(
@@ -64,10 +66,13 @@ def find_slides(
         [one.path for one in slides], ["/".join(one.below[:-1]) for one in slides]
     )
     stems = _apart(stems, slides)
-    return [
-        Slide(_absolute(one.path).name, stem, one.images, one.is_folder)
-        for one, stem in zip(slides, stems, strict=True)
-    ]
+    return [_slide(one, stem) for one, stem in zip(slides, stems, strict=True)]
+
+
+def _slide(found: _Found, stem: str) -> Slide:
+    name, images = _last(found.path), found.images
+    fault = "" if images else found.fault or "no images in this folder"
+    return Slide(name, stem, images, found.is_folder, fault)
 
 
 def distinct_stems(paths: Sequence[Path], folders: Sequence[str] = ()) -> list[str]:
@@ -94,27 +99,28 @@ def _search(path: Path, *, each: bool, recursive: bool) -> Iterator[_Found]:
     if not path.is_dir() or path.suffix.lower() in SUFFIXES:
         yield _Found(path, (path,), is_folder=False)
         return
-    found = list(_tree(path) if recursive else [_folder(path)])
-    found = [one for one in found if one.images] or found[:1]  # that none has is named
+    found = list(_tree(path)) if recursive else [next(_tree(path))]
+    found = [one for one in found if one.images or one.fault] or found[:1]
     for folder in found:
         yield from _single(folder) if each else [folder]
 
 
-def _tree(root: Path) -> Iterator[_Found]:
-    """Yield `root` and every folder below it; hidden ones are left out."""
-    for place, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not _is_hidden_or_image(name))
-        below = Path(place).relative_to(root).parts
-        yield _folder(Path(place), tuple(map(file_stem, below)))
+def _tree(path: Path, below: tuple[str, ...] = ()) -> Iterator[_Found]:
+    """Yield the folder at `path` and every folder below it; hidden ones are left out.
 
-
-def _folder(path: Path, below: tuple[str, ...] = ()) -> _Found:
+    Links to folders are not followed: they may lead in a circle.
+    """
     try:
-        names = sorted(os.listdir(path))  # noqa: PTH208  ten times as fast
-    except OSError:
-        return _Found(path, (path,), False, below)  # reading says why
-    images = tuple(path / name for name in names if _is_frame(name))
-    return _Found(path, images, True, below)
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError as error:
+        fault = f"the folder cannot be read ({error.strerror})"
+        yield _Found(path, (), True, below, fault)
+        return
+    images = tuple(path / entry.name for entry in entries if is_frame(entry.name))
+    yield _Found(path, images, True, below)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and not _is_hidden_or_image(entry.name):
+            yield from _tree(path / entry.name, (*below, file_stem(entry.name)))
 
 
 def _single(found: _Found) -> Iterator[_Found]:
@@ -125,7 +131,7 @@ def _single(found: _Found) -> Iterator[_Found]:
         yield _Found(image, (image,), False, (*found.below, ""))
 
 
-def _is_frame(name: str) -> bool:
+def is_frame(name: str) -> bool:
     """Return whether `name` is that of a frame: hidden and our own files are not."""
     name = name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
@@ -134,7 +140,7 @@ def _is_frame(name: str) -> bool:
 
 
 def _is_hidden_or_image(name: str) -> bool:
-    return name.startswith(".") or _is_frame(name)
+    return name.startswith(".") or is_frame(name)
 
 
 def _name(path: Path, level: int) -> str:
@@ -142,13 +148,14 @@ def _name(path: Path, level: int) -> str:
 
     `frame`, `frame.png`, `slide_frame`, `slide_frame.png`, ... and at last a hash.
     """
-    path = _absolute(path)
     above, full = divmod(level, 2)
-    if above >= len(path.parts) - 1:
-        digest = _digest(path)
-        return f"{path.stem}_{digest[: level + 8]}"
-    last = path.name if full or path.is_dir() else path.stem
-    return "_".join((*path.parts[-1 - above : -1], last))
+    last = _last(path) if full or path.is_dir() else path.stem
+    if not above:
+        return last
+    parts = _absolute(path).parts
+    if above >= len(parts) - 1:
+        return f"{last}_{_digest(path)[: level + 8]}"
+    return "_".join((*parts[-1 - above : -1], last))
 
 
 def _apart(stems: Sequence[str], slides: Sequence[_Found]) -> list[str]:
@@ -173,6 +180,11 @@ def _apart(stems: Sequence[str], slides: Sequence[_Found]) -> list[str]:
 def _absolute(path: Path) -> Path:
     """Return `path` from the root, without `..`; links stay what they are called."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _last(path: Path) -> str:
+    """Return what the file or folder at `path` is called, also for `.`."""
+    return path.name if path.name not in ("", "..") else _absolute(path).name
 
 
 def _digest(path: Path) -> str:

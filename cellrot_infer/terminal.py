@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -23,15 +24,15 @@ from cellrot_infer.differential import (
     differential,
     needed_cells,
 )
-from cellrot_infer.lineages import count_ratios
+from cellrot_infer.lineages import count_ratios, lineage_shares
 from cellrot_infer.outputs import piped_lines
 from cellrot_infer.types import FrameRecord, Report
 from cellrot_infer.writers.csv import DIFFERENTIAL_COLUMNS, csv_lines
-from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
 BAR_COLUMNS = 24
 FILES_SHOWN = 6
+NAMES_SHOWN = 5
 PATIENCE_S = 2.0  # work that takes longer shows its progress
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -109,12 +110,44 @@ def frame_notes(frames: Sequence[FrameRecord]) -> list[str]:
     for frame in frames:
         for warning in frame.warnings:
             about.setdefault(warning, []).append(frame.name)
-    return [
-        f"{names[0]}: {warning}"
-        if len(names) == 1
-        else f"{len(names)} frames ({names[0]} ...): {warning}"
-        for warning, names in about.items()
-    ]
+    return [f"{_some(names)}: {warning}" for warning, names in about.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of `names` and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+class LiveCount:
+    """The count as it grows: a table kept up to date, or a line a frame into a pipe."""
+
+    def __init__(self, wanted: int) -> None:
+        console = Console()
+        self._wanted = wanted
+        self._is_table = console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def show(self, told: str, report: Report, waiting: Sequence[str]) -> None:
+        """Show `report`, what was `told` of its last frame, and what is waited for."""
+        state = f"{denominator(report)} of {self._wanted} cells"
+        if not self._is_table:
+            if told:
+                note(f"{told}; {state}")
+            return
+        lines = [state, *(shown(failure.reason) for failure in report.failures)]
+        if waiting:
+            lines.append(f"waiting for {shown(waiting[0])}, {len(waiting)} in all")
+        self._live.update(Group(differential_table(report), *map(Text, lines)))
+        self._live.refresh()
+
+    def __enter__(self) -> Self:
+        if self._is_table:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
 
 class ProgressBar:
@@ -173,9 +206,14 @@ def differential_table(report: Report) -> Table:
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
     table.add_column("", min_width=BAR_COLUMNS)
-    widest = max((share.percent or 0.0 for share in shares), default=0.0)
+    groups = lineage_shares(report)
+    widest = max((each.percent or 0.0 for each in (*shares, *groups)), default=0.0)
     for share in shares:
         table.add_row(*_row(share, widest))
+    if groups:
+        table.add_row()
+    for group in groups:
+        table.add_row(*_row(group, widest))
     return table
 
 
@@ -198,11 +236,11 @@ def _caption(report: Report) -> str:
         for ratio in ratios
         if ratio.above + ratio.below
     ]
-    needed = needed_cells(report, PRECISION_POINTS / 100)
+    needed, points = needed_cells(report), report.scheme.precision_points
     if needed and needed[0]:
         lines.append(
             f"{needed[0]} more cells bring every class to "
-            f"+-{PRECISION_POINTS:g} points ({shown(needed[1])} asks for most)"
+            f"+-{points:g} points ({shown(needed[1])} asks for most)"
         )
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from cellrot_infer.regions import WORKING_PIXEL_UM
 from cellrot_infer.types import RGB, Box, Cell, Polygon
 
 BLOCK = 128  # working pixels, 25.6 um
-CORE_BLOCKS = 8
+CORE_BLOCKS = 6
 HALO_BLOCKS = 2
 
 

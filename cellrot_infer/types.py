@@ -200,11 +200,16 @@ class RatioRule:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How a laboratory counts; classes in `excluded` are in no denominator."""
+    """How a laboratory counts; classes in `excluded` are in no denominator.
+
+    `precision_points` is half of the 95 % interval that the laboratory wants for every
+    class, in percentage points.
+    """
 
     excluded: tuple[str, ...] = ()
     lineages: tuple[Lineage, ...] = ()
     ratios: tuple[RatioRule, ...] = ()
+    precision_points: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,8 @@ def _plane(side_px: int, device: torch.device) -> Tensor:
 
 
 def _move(images: Tensor, warp: Tensor, side_px: int) -> Tensor:
-    grid = _plane(side_px, images.device).T @ warp.mT * (side_px / images.shape[-1])
-    grid = grid.reshape(len(images), side_px, side_px, 2)
+    places = warp * (side_px / images.shape[-1]) @ _plane(side_px, images.device)
+    grid = places.unflatten(2, (side_px, side_px)).permute(0, 2, 3, 1)
     # mirrored surroundings look like a smear; a constant would show the angle
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
@@ -154,8 +154,20 @@ def _stain(images: Tensor, colour: Tensor, light: Tensor) -> Tensor:
 
 
 def _focus(images: Tensor, blur: Tensor) -> Tensor:
-    soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    soft = _thirds(_thirds(images, 2), 3)  # a pooling does the same in five times
     return torch.lerp(images, soft, blur)
+
+
+def _thirds(images: Tensor, axis: int) -> Tensor:
+    """Return the mean of each pixel and its neighbours along `axis`."""
+    side_px = images.shape[axis]
+    total = images.clone()
+    total.narrow(axis, 1, side_px - 1).add_(images.narrow(axis, 0, side_px - 1))
+    total.narrow(axis, 0, side_px - 1).add_(images.narrow(axis, 1, side_px - 1))
+    total.narrow(axis, 1, side_px - 2).div_(3)
+    total.narrow(axis, 0, 1).div_(2)
+    total.narrow(axis, side_px - 1, 1).div_(2)
+    return total
 
 
 def _compress(images: Tensor, step: Tensor) -> Tensor:

@@ -47,6 +47,22 @@ class Cells:
             yield rows, self.read(rows)
 
 
+def joined(first: Cells, second: Cells) -> Cells:
+    """Return the cells of both, which have the same classes and size."""
+    border = len(first)
+
+    def read(rows: Indices) -> Patches:
+        early = rows < border
+        parts = first.read(rows[early]), second.read(rows[~early] - border)
+        found = np.empty((len(rows), *parts[0].shape[1:]), np.uint8)
+        found[early], found[~early] = parts
+        return found
+
+    labels = np.concatenate([first.labels, second.labels])
+    slides = np.concatenate([first.slides, second.slides])
+    return Cells(read, labels, first.class_names, slides)
+
+
 def labelled_cells(patch_set: PatchSet, split: str) -> tuple[Cells, tuple[str, ...]]:
     """Return the labelled cells of `split`, and a note for each unreadable one.
 

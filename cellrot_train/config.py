@@ -166,9 +166,13 @@ class Config:
 
 def read_config(path: Path | None, flags: Mapping[str, Any]) -> Config:
     """Return the settings of the TOML file at `path`, overruled by `flags`."""
-    values = {} if path is None else _read_toml(path)
     source = "settings" if path is None else str(path)
-    return Config.from_dict({**values, **flags}, source)
+    return Config.from_dict({**read_settings(path), **flags}, source)
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """Return the settings that the TOML file at `path` names; of no file, none."""
+    return {} if path is None else _read_toml(path)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: no valid TOML ({error})") from None
 
 

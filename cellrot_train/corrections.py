@@ -6,11 +6,14 @@ cut from the frames again, exactly as the report showed them, and join a patch s
 
 import hashlib
 import math
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-from cellrot_infer.errors import DataError
+from cellrot_infer.errors import DataError, OutputError
+from cellrot_infer.files import make_folder
 from cellrot_infer.frames import read_frame
 from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.patches import cut_patches
@@ -22,6 +25,7 @@ from cellrot_train.cut import TRAIN, Row, find_frames, new_set, write_patches
 from cellrot_train.data import PatchRecord, load_patch_set
 
 PLACE = "frame_sha256", "x_px", "y_px", "width_px", "height_px", "pixel_size_um"
+PLACE_OF_CELLS = "corrected cells"
 SUFFIX = "corrections.csv"
 
 
@@ -65,6 +69,8 @@ def with_corrections(
         splits = {record.slide: record.split for record in records if record.slide}
         rows: list[Row] = [_row(record) for record in records]
         with new_set(folder, rows) as part:
+            for record in records:
+                _take_along(record.file, part / record.name)
             for path, said in _found_frames(words, frames).items():
                 slide = file_stem(path.parent.name)
                 place = splits.get(slide, TRAIN), slide
@@ -170,8 +176,10 @@ def _cut(
         cell = Cell(word.box, (), (), 0.0, 0.0, False, 1.0)
         corners = "-".join(map(str, astuple(word.box)))
         name = f"{word.sha256[:12]}-{corners}.png"
-        write_patches(part, [name], cut_patches(scaled, [cell], patch_pixel_um))
-        yield name, word.label, *place, path.name, word.box.x_px, word.box.y_px
+        patches = cut_patches(scaled, [cell], patch_pixel_um)
+        write_patches(part / PLACE_OF_CELLS, [name], patches)
+        path_in_set = f"{PLACE_OF_CELLS}/{name}"
+        yield path_in_set, word.label, *place, path.name, word.box.x_px, word.box.y_px
 
 
 def _refuse_outside(box: Box, frame: Frame, path: Path) -> None:
@@ -180,13 +188,28 @@ def _refuse_outside(box: Box, frame: Frame, path: Path) -> None:
         raise DataError(f"{path}: {box} is not in the frame; was the table edited?")
 
 
+def _take_along(file: Path, target: Path) -> None:
+    """Put the patch `file` at `target`, without a second copy of it where that can be.
+
+    A set that is whole in itself stays what it is when the first one moves.
+    """
+    make_folder(target.parent)
+    try:
+        os.link(file, target)
+    except OSError:  # another disk, or one that knows no links
+        try:
+            shutil.copyfile(file, target)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot be written ({error})") from None
+
+
 def _row(record: PatchRecord) -> Row:
-    file = record.file.resolve().as_posix()
-    return file, record.label, record.split, record.slide, "", "", ""
+    return record.name, record.label, record.split, record.slide, "", "", ""
 
 
 def _digest(
     records: Sequence[PatchRecord], words: Sequence[Word], patch_pixel_um: float
 ) -> str:
-    text = repr(([_row(record) for record in records], words, patch_pixel_um))
+    files = [(*_row(record), str(record.file.resolve())) for record in records]
+    text = repr((files, words, patch_pixel_um))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,10 +1,12 @@
 """A trained run made ready for use: calibrated, with thresholds and figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cellrot_infer.card import Thresholds
 from cellrot_infer.errors import DataError
@@ -16,6 +18,7 @@ from cellrot_train.metrics import EIGHT_CLASSES
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import load_patches
 from cellrot_train.run import TrainedRun
+from cellrot_train.sampling import vary
 
 COVERAGE = 0.95  # of the conformal sets
 FAMILIAR = 0.99  # share of training-like cells that novelty must not reject
@@ -40,50 +43,77 @@ GROUPINGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """The network of the ONNX file, the thresholds of its card and its temperature."""
+class Labelled(NamedTuple):
+    """Features (N, F) of labelled cells and their classes (N,)."""
 
-    network: Deployed
+    features: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What is read from features, calibrated: the last part of the ONNX file.
+
+    `head` gives logits that are divided by `temperature` already.
+    """
+
+    head: nn.Linear
+    novelty: Novelty
     thresholds: Thresholds
     temperature: float
 
 
-def deploy(run: TrainedRun, patch_set: PatchSet) -> Deployment:
-    """Return `run` calibrated on the validation cells of `patch_set`.
+def deploy(run: TrainedRun, patch_set: PatchSet) -> tuple[Deployed, Readout]:
+    """Return the network of the file of `run`, and its readout alone.
 
-    Novelty learns where the labelled training cells lie. Raises DataError where
-    either split has no labelled cells.
+    Novelty learns where the labelled training cells lie, as they are and varied: what
+    sets laboratories apart is no sign of a strange cell. Raises DataError where the
+    training or the validation cells are not labelled.
     """
-    features, labels = labelled_features(run, patch_set, "train")
-    novelty = Novelty.fit(features, labels)
-    features, labels = labelled_features(run, patch_set, "val")
-    with torch.inference_mode():
-        logits = run.classifier(features)
-        distance = novelty(features)
-    temperature = fit_temperature(logits, labels)
+    plain, labels = labelled_features(run, patch_set, "train")
+    varied, _ = labelled_features(run, patch_set, "train", varied=True)
+    novelty = Novelty.fit(torch.cat([plain, varied]), labels.repeat(2))
+    val = labelled_features(run, patch_set, "val")
+    readout = calibrate(run.classifier, novelty, val)
+    sides_px = run.config.side_px, run.config.network_px
+    network = Deployed(run.encoder, readout.head, novelty, *sides_px)
+    return network.eval(), readout
+
+
+@torch.no_grad()
+def calibrate(classifier: nn.Linear, novelty: Novelty, val: Labelled) -> Readout:
+    """Return `classifier` and `novelty`, calibrated on cells of validation."""
+    logits = classifier(val.features)
+    temperature = fit_temperature(logits, val.labels)
     probabilities = (logits / temperature).softmax(dim=1)
     thresholds = Thresholds(
-        set_probability=conformal_probability(probabilities, labels, COVERAGE),
+        set_probability=conformal_probability(probabilities, val.labels, COVERAGE),
         coverage=COVERAGE,
-        novelty=distance.quantile(FAMILIAR).item(),
+        novelty=novelty(val.features).quantile(FAMILIAR).item(),
     )
-    sides_px = run.config.side_px, run.config.network_px
-    network = Deployed(run.encoder, run.classifier, temperature, novelty, *sides_px)
-    return Deployment(network.eval(), thresholds, temperature)
+    head = nn.Linear(classifier.in_features, classifier.out_features)
+    head.weight.copy_(classifier.weight / temperature)
+    head.bias.copy_(classifier.bias / temperature)
+    return Readout(head, novelty, thresholds, temperature)
 
 
 @torch.inference_mode()
 def labelled_features(
-    run: TrainedRun, patch_set: PatchSet, split: str
-) -> tuple[Tensor, Tensor]:
-    """Return the features (N, F) and labels (N,) of the labelled cells of `split`."""
+    run: TrainedRun, patch_set: PatchSet, split: str, *, varied: bool = False
+) -> Labelled:
+    """Return the features and labels of the labelled cells of `split`.
+
+    `varied` cells look as in training: turned, and as other laboratories show them.
+    """
     rows = labelled_rows(patch_set, split)
     patches = load_patches(patch_set, rows, run.config.side_px)
     intake = Intake(run.config.network_px)
-    encodings = (run.encoder.encode(intake(part)) for part in patches.split(BATCH))
+    parts = patches.split(BATCH)
+    if varied:
+        parts = [vary(part, run.config, number) for number, part in enumerate(parts)]
+    encodings = (run.encoder.encode(intake(part)) for part in parts)
     features = torch.cat([encoding.features for encoding in encodings])
-    return features, torch.from_numpy(patch_set.labels[rows])
+    return Labelled(features, torch.from_numpy(patch_set.labels[rows]))
 
 
 def labelled_rows(patch_set: PatchSet, split: str) -> list[int]:
@@ -96,6 +126,13 @@ def labelled_rows(patch_set: PatchSet, split: str) -> list[int]:
             "export needs them to calibrate the probabilities"
         )
     return labelled
+
+
+def spread_out(patch_set: PatchSet, rows: Sequence[int], count: int) -> list[int]:
+    """Return `count` of `rows`, of each class its share; all where there are fewer."""
+    by_class = sorted(rows, key=lambda row: int(patch_set.labels[row]))
+    places = np.linspace(0, len(rows), min(count, len(rows)), endpoint=False)
+    return [by_class[int(place)] for place in places]
 
 
 def groupings(class_names: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:

@@ -50,7 +50,6 @@ class Deployed(nn.Module):
         self,
         encoder: AutoEncoder,
         head: nn.Linear,
-        temperature: float,
         novelty: Novelty,
         side_px: int,
         view_px: int,
@@ -58,10 +57,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.shrink, self.intake = Shrink(side_px, view_px), Intake(view_px)
         self.encoder, self.novelty = folded(encoder), novelty
-        self.head = nn.Linear(head.in_features, head.out_features)
-        with torch.no_grad():  # the temperature costs nothing inside the weights
-            self.head.weight.copy_(head.weight / temperature)
-            self.head.bias.copy_(head.bias / temperature)
+        self.head = head
 
     def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
         encoding = self.encoder.encode(self.intake(self.shrink(patches)))

@@ -1,10 +1,11 @@
 """How good a model is on labelled cells, upright and turned, with intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from cellrot_infer.errors import DataError
+from cellrot_infer.types import Mask
 from cellrot_train.cells import Cells
 from cellrot_train.confidence import reliability, risk_coverage
 from cellrot_train.evaluation import ClassifierFigures, Evaluation
@@ -30,7 +31,6 @@ def evaluate(
     cells: Cells,
     *,
     few_labels: bool = True,
-    seed: int = 0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Return every figure of `model` on `cells`; `note` hears what goes on.
@@ -38,14 +38,15 @@ def evaluate(
     A probe that the cells cannot support is left out, with a note that says why.
     """
     note("reading the cells, upright and turned")
-    views = read_views(model, cells, seed=seed)
+    views = read_views(model, cells)
     upright = views[ORIGINAL]
     probes: dict[str, Protocol] = {}
     notes: list[str] = []
     for name in upright.representations:
         note(f"probing the {name}")
         try:
-            probes[name] = _probe(views, name, cells, few_labels, seed)
+            budgets = BUDGETS if few_labels else ()
+            probes[name] = probe_views(views, name, cells, budgets=budgets)
         except DataError as error:
             notes.append(f"the {name} was not probed: {error}")
     note("turning cells to each angle")
@@ -55,18 +56,28 @@ def evaluate(
         resampled="cells" if resampling_groups(cells.slides) is None else "slides",
         classifier=None if upright.probabilities is None else _judge(views, cells),
         probes=probes,
-        rotation=measure_rotation(model, cells, upright, seed=seed),
+        rotation=measure_rotation(model, cells, upright),
         notes=tuple(notes),
     )
 
 
-def _probe(
-    views: Views, name: str, cells: Cells, few_labels: bool, seed: int
+def probe_views(
+    views: Views,
+    name: str,
+    cells: Cells,
+    *,
+    budgets: Iterable[int] = BUDGETS,
+    counted: Mask | None = None,
 ) -> Protocol:
-    vectors = {view: found.representations[name] for view, found in views.items()}
-    budgets = BUDGETS if few_labels else ()
-    labels, names, slides = cells.labels, cells.class_names, cells.slides
-    return run_protocol(vectors, labels, names, slides, seed=seed, budgets=budgets)
+    """Return what the vectors called `name` are worth; see `run_protocol`."""
+    return run_protocol(
+        {view: found.representations[name] for view, found in views.items()},
+        cells.labels,
+        cells.class_names,
+        cells.slides,
+        counted=counted,
+        budgets=budgets,
+    )
 
 
 def _judge(views: Views, cells: Cells) -> ClassifierFigures:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -51,6 +51,18 @@ class RotationCurves:
     macro_f1: tuple[Estimate, ...]
     spread: Mapping[str, tuple[float, ...]]
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the curves that `values` say, as `to_plain` gives them."""
+        return cls(
+            cells=values["cells"],
+            reader=values["reader"],
+            angles_deg=tuple(values["angles_deg"]),
+            flips=tuple(Estimate(*found) for found in values["flips"]),
+            macro_f1=tuple(Estimate(*found) for found in values["macro_f1"]),
+            spread={name: tuple(found) for name, found in values["spread"].items()},
+        )
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -70,7 +82,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; an estimate is [value, low, high]."""
-        values: dict[str, Any] = _plain(self)
+        values: dict[str, Any] = to_plain(self)
         return values
 
 
@@ -113,16 +125,17 @@ def _around(angles: tuple[int, ...], found: tuple[Estimate, ...]) -> figures.Cur
     return figures.Curve(angles, [entry.value for entry in closed], closed)
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401
+def to_plain(value: object) -> Any:  # noqa: ANN401
+    """Return `value` as JSON can hold it; named tuples and arrays become lists."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): to_plain(entry) for key, entry in value.items()}
     if isinstance(value, ClassScore):
-        return _plain(value._asdict())
+        return to_plain(value._asdict())
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [to_plain(entry) for entry in value]
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if dataclasses.is_dataclass(value):
         names = (entry.name for entry in dataclasses.fields(value))
-        return {name: _plain(getattr(value, name)) for name in names}
+        return {name: to_plain(getattr(value, name)) for name in names}
     return value

@@ -1,48 +1,49 @@
 """A trained run -> one ONNX file that proves what it claims.
 
-deploy (calibrate, fold) -> ONNX -> compare with torch -> certify -> card -> seal.
-Nothing is written unless every step holds.
+deploy (calibrate, fold) -> ONNX -> compare with torch -> reduce, if asked -> certify
+-> card -> seal. Nothing is written unless every step holds.
 """
 
-import base64
-import io
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from torch import Tensor
 
 from cellrot_infer.card import ModelCard, seal
 from cellrot_infer.certificate import certify
-from cellrot_infer.errors import CellrotError
-from cellrot_infer.types import PATCH_SIDE_PX, Patches, Predictions
-from cellrot_train import metrics
-from cellrot_train.confidence import reliability
+from cellrot_infer.types import PATCH_SIDE_PX, Floats, Patches
 from cellrot_train.data import PatchSet
-from cellrot_train.deploy import deploy, groupings, labelled_rows
+from cellrot_train.deploy import Readout, deploy, groupings
 from cellrot_train.deployed import Deployed
-from cellrot_train.pixels import load_patches
+from cellrot_train.graph import open_session
+from cellrot_train.measured import (
+    GOLDEN_CELLS,
+    certified_cells,
+    classify,
+    golden_cells,
+    measure,
+)
+from cellrot_train.promises import (
+    QUARTER_TURN,
+    ExportError,
+    check_certificate,
+    check_cost,
+    check_parity,
+)
+from cellrot_train.reduced import Precision, reduce
 from cellrot_train.run import TrainedRun, versions
 
 OPSET = 18
 OUTPUTS = ("probabilities", "embeddings", "novelty", "orientation_rad")
-PARITY = 1e-4  # of a probability: the two runtimes add up in different orders
-CERTIFIED_CELLS = 220
-GOLDEN_CELLS = 4
-BATCH = 16  # larger batches leave the processor's cache
-
-
-class ExportError(CellrotError):
-    """The exported file would not keep what it promises."""
+SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +59,75 @@ def export(
     run: TrainedRun,
     patch_set: PatchSet,
     terms: Terms,
+    *,
+    precision: Precision = "float32",
     note: Callable[[str], None] = lambda _: None,
 ) -> tuple[bytes, ModelCard]:
     """Return the sealed ONNX file of `run` and its card; `note` hears each step.
 
-    Raises ExportError where ONNX Runtime and torch disagree on real patches.
+    Raises ExportError where the file would not keep its promises.
     """
     note("calibrating on the validation cells")
-    deployment = deploy(run, patch_set)
+    network, readout = deploy(run, patch_set)
     note("writing the graph")
-    model = to_onnx(deployment.network)
-    session = open_session(model)
+    model = to_onnx(network)
     note("comparing ONNX Runtime with torch")
-    cells = _full_size(patch_set, _spread_out(patch_set, CERTIFIED_CELLS))
-    check_parity(session, deployment.network, cells)
+    cells = certified_cells(patch_set)
+    check_parity(open_session(model), partial(_torch_says, network), cells)
+    if precision != "float32":
+        note(f"going over to {precision}")
+        model, readout = reduced(model, readout, precision, run, patch_set)
     note("measuring the file")
-    card = ModelCard(
+    card = describe(run, patch_set, terms, open_session(model), readout)
+    check_certificate(card.certificate, card.encoder)
+    return seal(model, replace(card, precision=precision))
+
+
+def reduced(
+    model: bytes,
+    readout: Readout,
+    precision: Precision,
+    run: TrainedRun,
+    patch_set: PatchSet,
+) -> tuple[bytes, Readout]:
+    """Return `model` in another precision and its readout, if it costs little enough.
+
+    Raises ExportError where macro-F1 falls or quarter turns are less exact than before.
+    """
+    before, cells = open_session(model), certified_cells(patch_set)
+    smaller, readout = reduce(model, precision, patch_set, readout.novelty)
+    after = open_session(smaller)
+    check_parity(after, partial(_says_of_each, after), cells, other="itself")
+    figures = (measure(session, patch_set, "val") for session in (before, after))
+    check_cost(*figures)
+    was, is_now = (
+        certify(partial(classify, session), cells, ()) for session in (before, after)
+    )
+    # rounding falls differently in each file, but no more of it
+    allowed = max(QUARTER_TURN, 2 * was["quarter_turn_max_abs"])
+    check_certificate(is_now, run.config.model, allowed)
+    return smaller, readout
+
+
+def describe(
+    run: TrainedRun,
+    patch_set: PatchSet,
+    terms: Terms,
+    session: ort.InferenceSession,
+    readout: Readout,
+) -> ModelCard:
+    """Return the card of the file in `session`: all that is known and measured."""
+    cells, temperature = certified_cells(patch_set), readout.temperature
+    figures = {
+        split: measure(session, patch_set, split, temperature) for split in SPLITS
+    }
+    return ModelCard(
         name=terms.name,
         encoder=run.config.model,
         class_names=run.class_names,
         pixel_size_um=run.pixel_size_um,
-        thresholds=deployment.thresholds,
-        metrics={
-            split: measure(session, patch_set, split) for split in ("val", "test")
-        },
+        thresholds=readout.thresholds,
+        metrics={**figures, "temperature": temperature},
         certificate=certify(partial(classify, session), cells),
         data=_data(run, terms),
         licence=terms.licence,
@@ -90,17 +136,17 @@ def export(
         groupings=groupings(run.class_names),
         golden=golden_cells(session, cells[:: len(cells) // GOLDEN_CELLS + 1]),
     )
-    return seal(model, card)
 
 
 def summary(card: ModelCard) -> Iterator[str]:
     """Yield what the card promises, a line each."""
-    for split, figures in card.metrics.items():
+    for split in SPLITS:
+        figures = card.metrics[split]
         value, low, high = figures["macro_f1"]
-        calibration = figures["expected_calibration_error"]
         yield (
-            f"{split}: macro-F1 {value:.3f} ({low:.3f} to {high:.3f}), "
-            f"calibration error {calibration:.3f}, {figures['cells']} cells"
+            f"{split}: macro-F1 {value:.3f} ({low:.3f} to {high:.3f}), calibration "
+            f"error {figures['expected_calibration_error']:.3f} (before it was "
+            f"calibrated {figures['uncalibrated_error']:.3f}), {figures['cells']} cells"
         )
     certificate = card.certificate
     yield (
@@ -130,104 +176,21 @@ def to_onnx(network: Deployed) -> bytes:
         )
     if program is None:
         raise ExportError("torch exported nothing; update torch and onnxscript")
-    buffer = io.BytesIO()
-    onnx.save(program.model_proto, buffer)
-    return buffer.getvalue()
+    model = program.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]  # which line of torch it came from
+    return model.SerializeToString()
 
 
-def open_session(model: bytes) -> ort.InferenceSession:
-    """Return a session of `model` on the CPU, the device that every user has."""
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+@torch.inference_mode()
+def _torch_says(network: Deployed, patches: Patches) -> Floats:
+    probabilities: Floats = network(torch.from_numpy(patches))[0].numpy()
+    return probabilities
 
 
-def classify(session: ort.InferenceSession, patches: Patches) -> Predictions:
-    """Return what the file says of `patches`, in small batches."""
-    names = [output.name for output in session.get_outputs()]
-    parts = [
-        session.run(names, {"patches": patches[start : start + BATCH]})
-        for start in range(0, len(patches), BATCH)
-    ]
-    values = dict(
-        zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True)
-    )
-    return Predictions(**values)
-
-
-def check_parity(
-    session: ort.InferenceSession,
-    network: Deployed,
-    patches: Patches,
-    sizes: Iterable[int] = range(1, 66),
-) -> None:
-    """Raise ExportError where file and network differ, at any batch of `sizes`."""
-    for size in sizes:
-        rows = [row % len(patches) for row in range(size * size, size * size + size)]
-        batch = patches[rows]
-        with torch.inference_mode():
-            expected = network(torch.from_numpy(batch))[0].numpy()
-        actual = session.run(["probabilities"], {"patches": batch})[0]
-        worst = float(np.abs(actual - expected).max())
-        flips = int((actual.argmax(1) != expected.argmax(1)).sum())
-        if not worst <= PARITY or flips:
-            raise ExportError(
-                f"at a batch of {size}, ONNX Runtime differs from torch by {worst:.2g} "
-                f"(at most {PARITY:g}) and in {flips} classes; nothing was written"
-            )
-
-
-def measure(
-    session: ort.InferenceSession, patch_set: PatchSet, split: str
-) -> dict[str, Any]:
-    """Return figures of the file itself on the labelled cells of `split`."""
-    rows = labelled_rows(patch_set, split)
-    parts = [classify(session, part) for part in _parts(patch_set, rows)]
-    probabilities = np.concatenate([part.probabilities for part in parts])
-    truth, predicted = patch_set.labels[rows], probabilities.argmax(axis=1)
-    confidence, correct = probabilities.max(axis=1), predicted == truth
-    judged = metrics.judge(truth, predicted, probabilities.shape[1])
-    return {
-        "cells": len(rows),
-        "macro_f1": list(judged.estimate(metrics.macro_f1)),
-        "accuracy": list(judged.estimate(metrics.accuracy)),
-        "expected_calibration_error": reliability(confidence, correct).error,
-        "confusion": judged.counts.tolist(),
-    }
-
-
-def golden_cells(
-    session: ort.InferenceSession, patches: Patches
-) -> Sequence[dict[str, Any]]:
-    """Return cells with what the file says of them, to check a workstation by."""
-    probabilities = classify(session, patches).probabilities
-    return tuple(
-        {"patch": _lossless(patch), "probabilities": row.tolist()}
-        for patch, row in zip(patches, probabilities, strict=True)
-    )
-
-
-def _lossless(patch: Patches) -> str:
-    quality = (cv2.IMWRITE_WEBP_QUALITY, 101)  # above 100 is lossless
-    done, data = cv2.imencode(".webp", patch[..., ::-1], quality)
-    if not done:
-        raise ValueError("OpenCV cannot encode WebP")
-    return base64.b64encode(data.tobytes()).decode()
-
-
-def _spread_out(patch_set: PatchSet, count: int) -> list[int]:
-    rows = labelled_rows(patch_set, "val")
-    rows.sort(key=lambda row: int(patch_set.labels[row]))
-    return rows[:: max(1, len(rows) // count)][:count]
-
-
-def _full_size(patch_set: PatchSet, rows: Sequence[int]) -> Patches:
-    chosen = patch_set.subset(rows)
-    images: Tensor = load_patches(chosen, "all", PATCH_SIDE_PX)
-    return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
-
-
-def _parts(patch_set: PatchSet, rows: Sequence[int]) -> Iterator[Patches]:
-    for start in range(0, len(rows), 256):
-        yield _full_size(patch_set, rows[start : start + 256])
+def _says_of_each(session: ort.InferenceSession, patches: Patches) -> Floats:
+    rows = [session.run(["probabilities"], {"patches": p[None]})[0] for p in patches]
+    return np.concatenate(rows)
 
 
 def _data(run: TrainedRun, terms: Terms) -> dict[str, Any]:

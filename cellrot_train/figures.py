@@ -63,10 +63,10 @@ def draw_history(history: Sequence[Mapping[str, float]]) -> Figure:
         for number, name in enumerate(name for name in names if name in known):
             rows = [row for row in history if name in row]
             epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
-            _line(axes, number, epochs, values, names[name])
+            plot_line(axes, number, epochs, values, names[name])
         axes.set(xlabel="epoch", ylabel=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _tidy(axes, legend=True)
+        tidy(axes, legend=True)
     return figure
 
 
@@ -131,8 +131,8 @@ def draw_confidence(found: Reliability, curve: RiskCoverage) -> Figure:
     right.set(xlabel="cells answered, most confident first (%)", ylabel="errors (%)")
     right.set(xlim=(0, 101), ylim=(0, None))
     right.set_title(f"area under the curve {curve.area:.4f}", fontsize=10)
-    _tidy(left)
-    _tidy(right)
+    tidy(left)
+    tidy(right)
     return figure
 
 
@@ -148,12 +148,12 @@ def draw_rotation(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
         if min(values) < max(values) / 2 or not max(values):
             axes.set_ylim(bottom=0)  # 0 means something; a score of 0.9 needs no 0
         axes.set_xticks(range(0, 361, 90))
-        _tidy(axes, legend=len(curves) > 1)
+        tidy(axes, legend=len(curves) > 1)
     return figure
 
 
 def _curve(axes: Axes, number: int, curve: Curve, name: str) -> None:
-    _line(axes, number, curve.angles_deg, curve.values, name)
+    plot_line(axes, number, curve.angles_deg, curve.values, name)
     if curve.intervals:
         _, low, high = zip(*curve.intervals, strict=True)
         colour = COLOURS[number % len(COLOURS)]
@@ -162,15 +162,17 @@ def _curve(axes: Axes, number: int, curve: Curve, name: str) -> None:
         )
 
 
-def _line(
+def plot_line(
     axes: Axes, number: int, x: Sequence[float], y: Sequence[float], label: str
 ) -> None:
+    """Draw a line in the colour, the marker and the dashes of its number."""
     marker = MARKERS[number % len(MARKERS)] if len(x) <= 30 else ""
     colour, style = COLOURS[number % len(COLOURS)], ("-", "--", "-.")[number % 3]
     axes.plot(x, y, style, color=colour, marker=marker, markersize=4, label=label)
 
 
-def _tidy(axes: Axes, *, legend: bool = False) -> None:
+def tidy(axes: Axes, *, legend: bool = False) -> None:
+    """Take away what a plot does not need, and put a legend above it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)

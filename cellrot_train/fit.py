@@ -27,7 +27,7 @@ from cellrot_train.processes import (
     keep_freed_memory,
     reproducible,
 )
-from cellrot_train.run import DATA, METRICS, Run, load_run
+from cellrot_train.run import DATA, LAST, METRICS, Run, load_run
 from cellrot_train.sampling import Share
 from cellrot_train.training import Training
 
@@ -97,7 +97,10 @@ def resume(
         training = Training(
             run, config, pixels.on(device, config.memory_gb), device, share
         )
-        training.resume()
+        if (run.folder / LAST).exists():
+            training.resume()
+        else:  # it was stopped before its first checkpoint
+            training.start(_initial(config) if config.init else None)
         training.finish(show)
         show.note(f"{run.folder}: trained; `cellrot-train export` makes it a model")
     return run

@@ -7,6 +7,8 @@ before any weight is learned. One spread serves all three channels, so that the 
 of a cell keep their proportions.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -62,12 +64,17 @@ class Intake(nn.Module):
         return levels.clamp(0, 255)
 
     def _statistics(self, density: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of each channel and the spread common to all of them."""
-        share = self.mask / self.mask.sum()
+        """Return the mean of each channel and the spread common to all of them.
+
+        Summed in float64: in float32 the order of the pixels shows, and so the angle.
+        """
+        density, mask = density.double(), self.mask.double()
+        share = mask / mask.sum()
         mean = (density * share).sum((2, 3), keepdim=True)
-        variance = ((density - mean).square() * share).sum((1, 2, 3), keepdim=True) / 3
-        return mean, (variance + LEAST_SPREAD**2).sqrt()
+        third = share / 3
+        variance = ((density - mean).square() * third).sum((1, 2, 3), keepdim=True)
+        return mean.float(), (variance + LEAST_SPREAD**2).sqrt().float()
 
 
 def _density(patches: Tensor) -> Tensor:
-    return -torch.log((patches.float() + DARK_LEVEL) / (255 + DARK_LEVEL))
+    return math.log(255 + DARK_LEVEL) - torch.log(patches.float() + DARK_LEVEL)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cellrot_infer.errors import DataError, OutputError
 from cellrot_infer.files import write_text
-from cellrot_infer.types import PATCH_SIDE_PX
+from cellrot_infer.types import PATCH_SIDE_PX, Patches
 from cellrot_train.data import PatchRecord, PatchSet, fingerprint
 
 MAX_UNREADABLE = 0.01  # more than one image in a hundred is no accident
@@ -120,6 +120,23 @@ def load_patches(
         raise DataError(f"{patch_set.root}: {name} cannot be used: {reason}")
     rows = patch_set.indices(which) if isinstance(which, str) else which
     return pixels.images[torch.as_tensor(rows, dtype=torch.long)]
+
+
+def decode_patches(patch_set: PatchSet, rows: Sequence[int], side_px: int) -> Patches:
+    """Return the patches at `rows`, (N, S, S, 3), decoded anew and not kept on disk.
+
+    Raises DataError where an image is unreadable.
+    """
+    records, side = [patch_set.records[row] for row in rows], common_side_px(patch_set)
+    images = np.empty((len(records), side_px, side_px, 3), np.uint8)
+    decoded = _decode(records, side, side_px)
+    for image, record, found in zip(images, records, decoded, strict=True):
+        if found.image is None:
+            raise DataError(
+                f"{patch_set.root}: {record.name} cannot be used: {found.fault}"
+            )
+        image[:] = found.image
+    return images
 
 
 def default_cache() -> Path:

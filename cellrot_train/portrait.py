@@ -1,6 +1,6 @@
 """The pictures of a run: how it learned, what it confuses, what it keeps of a cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from cellrot_train.figures import (
 )
 from cellrot_train.intake import Intake
 from cellrot_train.metrics import Counts
+
+Painter = Callable[[Tensor], Tensor]
 
 SHOWN_CELLS = 11
 SHOWN_TURN_DEG = 60
@@ -71,26 +73,32 @@ def reconstructions(encoder: AutoEncoder, patches: Tensor) -> list[Strip]:
     upright = np.ascontiguousarray(patches.permute(0, 2, 3, 1).cpu().numpy())
     turned = turn(upright, SHOWN_TURN_DEG)
     return [
-        Strip("cell", _framed(upright)),
-        Strip("reconstruction", _framed(_reconstruct(encoder, upright))),
-        Strip(f"turned by {SHOWN_TURN_DEG}°", _framed(turned)),
-        Strip("reconstruction", _framed(_reconstruct(encoder, turned))),
+        Strip("cell", framed(upright)),
+        Strip("reconstruction", framed(reconstruct(encoder, upright))),
+        Strip(f"turned by {SHOWN_TURN_DEG}°", framed(turned)),
+        Strip("reconstruction", framed(reconstruct(encoder, turned))),
     ]
 
 
 @torch.no_grad()
-def _reconstruct(encoder: AutoEncoder, patches: Patches) -> Patches:
+def reconstruct(
+    encoder: AutoEncoder, patches: Patches, paint: Painter | None = None
+) -> Patches:
+    """Return what `encoder` makes of patches (N, S, S, 3), in their colours.
+
+    `paint` maps images to images in its place.
+    """
     device = next(encoder.parameters()).device
     intake = Intake(patches.shape[1]).to(device)
     levels = torch.from_numpy(patches).permute(0, 3, 1, 2).to(device)
     was_training = encoder.training
     encoder.eval()
-    restored = intake.restore(encoder(intake(levels)), levels).round().byte()
+    restored = intake.restore((paint or encoder)(intake(levels)), levels).round().byte()
     encoder.train(was_training)
     return restored.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _framed(patches: Patches) -> Patches:
+def framed(patches: Patches) -> Patches:
     """Return the patches with white corners: what lies there, no encoder sees."""
     side = patches.shape[1]
     along = np.arange(side) - (side - 1) / 2

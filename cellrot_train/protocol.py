@@ -6,8 +6,8 @@ are, and randomly turned.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,15 @@ class Scheme(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Cells to tell apart: labels (N,) of a scheme, folds, and groups to resample."""
+    """Cells to tell apart: labels (N,) of a scheme, folds, and groups to resample.
+
+    Only the cells `counted` (N,) are scored; the others only teach.
+    """
 
     scheme: Scheme
     labels: Indices
     fold: Indices
+    counted: Mask
     groups: NDArray[np.str_] | None
 
 
@@ -78,19 +82,34 @@ class Row:
     values: tuple[float, ...]
     flips: Estimate | None = None
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the row that `values` say, as `to_plain` gives them."""
+        scores = {name: Estimate(*found) for name, found in values["scores"].items()}
+        flips = values["flips"] and Estimate(*values["flips"])
+        changed = {"scores": scores, "values": tuple(values["values"]), "flips": flips}
+        return cls(**{**values, **changed})
+
 
 @dataclass(frozen=True)
 class Protocol:
     """The table, and what it is about.
 
-    `left_out` names classes with too few labelled cells for five folds; `resampled`
-    says what the intervals are over, cells or slides.
+    `cells` are those that were scored; `left_out` names classes with too few labelled
+    cells for five folds; `resampled` says what the intervals are over, cells or slides.
     """
 
     rows: tuple[Row, ...]
     cells: int
     left_out: tuple[str, ...]
     resampled: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the table that `values` say, as `to_plain` gives them."""
+        rows = tuple(Row.from_dict(row) for row in values["rows"])
+        left_out = tuple(values["left_out"])
+        return cls(rows, values["cells"], left_out, values["resampled"])
 
     def row(self, scheme: str, reader: Reader, labels: int, view: View) -> Row:
         """Return the one row of that name; raise KeyError where there is none."""
@@ -107,29 +126,31 @@ def run_protocol(
     class_names: tuple[str, ...],
     slides: NDArray[np.str_] | None = None,
     *,
-    seed: int = 0,
+    counted: Mask | None = None,
     budgets: Iterable[int] = BUDGETS,
 ) -> Protocol:
     """Return the table of features (N, F): `original`, and other views of the cells.
 
     Readers learn from the originals and are asked about every view. Cells without a
-    label (-1) take no part. Raises DataError where folds are impossible.
+    label (-1) take no part; those not `counted` (N,) teach and are not scored. Raises
+    DataError where folds are impossible.
     """
     kept, rare = enough_cells(labels, len(class_names))
     views = {view: features[kept] for view, features in views.items()}
     slides = None if slides is None else slides[kept]
-    fold = assign_folds(labels[kept], slides, seed=seed)
-    groups = None if slides is None else resampling_groups(slides)
+    scored = np.ones(len(kept), bool)[kept] if counted is None else counted[kept]
+    fold = assign_folds(labels[kept], slides)
+    groups = None if slides is None else resampling_groups(slides[scored])
     rows: list[Row] = []
     for scheme in schemes(labels[kept], class_names):
-        task = Task(scheme, scheme.group_of[labels[kept]], fold, groups)
+        task = Task(scheme, scheme.group_of[labels[kept]], fold, scored, groups)
         for reader in READERS:
             rows += _with_all_labels(views, task, reader)
         for per_class in budgets:
-            rows += _with_few_labels(views, task, per_class, seed)
+            rows += _with_few_labels(views, task, per_class)
     left_out = tuple(class_names[index] for index in rare)
     resampled = "cells" if groups is None else "slides"
-    return Protocol(tuple(rows), len(fold), left_out, resampled)
+    return Protocol(tuple(rows), int(scored.sum()), left_out, resampled)
 
 
 def enough_cells(labels: Indices, class_count: int) -> tuple[Mask, Indices]:
@@ -156,14 +177,15 @@ def schemes(labels: Indices, class_names: tuple[str, ...]) -> Iterator[Scheme]:
 def _with_all_labels(
     views: Mapping[View, Floats], task: Task, reader: Reader
 ) -> Iterator[Row]:
-    scheme, labels, fold, groups = task
+    scheme, labels, fold, counted, groups = task
     count = len(scheme.class_names)
     probe = fit_probe(reader, views[ORIGINAL], labels, fold)
-    upright = probe.predict(views[ORIGINAL])
+    labels, fold = labels[counted], fold[counted]
+    upright = probe.predict(views[ORIGINAL])[counted]
     for view, features in views.items():
-        predicted = probe.predict(features)
+        predicted = probe.predict(features)[counted]
         scores = judge(labels, predicted, count, groups).scores()
-        parts = (fold == number for number in range(FOLDS))
+        parts = (fold == number for number in np.unique(fold))
         values = tuple(
             _macro_f1(labels[part], predicted[part], count) for part in parts
         )
@@ -173,11 +195,12 @@ def _with_all_labels(
 
 
 def _with_few_labels(
-    views: Mapping[View, Floats], task: Task, per_class: int, seed: int
+    views: Mapping[View, Floats], task: Task, per_class: int
 ) -> Iterator[Row]:
-    scheme, labels, fold, _ = task
+    scheme, labels, fold, counted, _ = task
     upright = views[ORIGINAL]
-    runs = few_label_runs(upright, labels, fold, per_class, seed=seed)
+    runs = few_label_runs(upright, labels, fold, per_class)
+    runs = [replace(run, rows=run.rows[counted[run.rows]]) for run in runs]
     for view, features in views.items() if runs else ():
         predicted = [run.predict(features) for run in runs]
         draws = [

@@ -101,6 +101,18 @@ def draws(labels: Tensor, train: Tensor, config: Config) -> Tensor:
     return weights
 
 
+def vary(patches: Tensor, config: Config, number: int) -> Tensor:
+    """Return the bytes `patches` (N, 3, P, P) changed as training changes them.
+
+    The chance is that of `number`, and none that a step of the training has.
+    """
+    chance = generator(config.seed, number, "vary")
+    drawn = draw(len(patches), STRENGTHS[config.augment], config.rotate, chance)
+    shape = (len(patches), 3, config.network_px, config.network_px)
+    noise = torch.randn(shape, generator=chance)
+    return augment(patches, drawn.to(patches.device), noise.to(patches.device))
+
+
 @dataclass(frozen=True)
 class Feed:
     """Makes the batch of any step from `images` (N, 3, S, S), uint8, and `labels`."""

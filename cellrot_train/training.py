@@ -223,20 +223,30 @@ class Training:
     def _refit(self, rows: Tensor) -> bool:
         """Fit the classifier anew on the frozen features; return whether it stays.
 
-        One that was trained along with the encoder saw features that moved, of images
-        that were changed at random. The better one on validation stays.
+        One that was trained along with the encoder saw features that moved. A new one
+        sees cells as they are, or varied too. The one stays that is best on
+        validation, where cells as they are and varied ones count alike: it must serve
+        at home and elsewhere.
         """
-        features = features_of(self.mean, self.images, rows)
-        labels = self.labels[rows].to(features.device)
+        plain, varied = (
+            features_of(self.mean, self.images, rows, varied=varied)
+            for varied in (False, True)
+        )
+        labels = self.labels[rows].to(plain.device)
         classes = len(self.patch_set.class_names)
-        rivals = [fit_classifier(features, labels, classes, l2=l2) for l2 in L2]
+        both = torch.cat([plain, varied])
+        rivals = [fit_classifier(plain, labels, classes, l2=l2) for l2 in L2]
+        rivals += [fit_classifier(both, labels.repeat(2), classes, l2=l2) for l2 in L2]
         if "supervised" in self.learner.weights:
             rivals.insert(0, self.mean.classifier)
-        seen = self.validation.features(self.mean)
+        seen = [
+            self.validation.features(self.mean, varied=varied)
+            for varied in (False, True)
+        ]
 
         def quality(classifier: Classifier) -> float:
-            counts = self.validation.judge(classifier, seen)
-            return 0.0 if counts is None else float(macro_f1(counts))
+            counts = (self.validation.judge(classifier, each) for each in seen)
+            return sum(0.0 if c is None else float(macro_f1(c)) for c in counts)
 
         best = max(rivals, key=quality)
         self.mean.classifier, trained = best, self.mean.classifier
@@ -244,8 +254,9 @@ class Training:
 
     def _save(self) -> None:
         if not self.share.rank:
-            checkpoint.save(self.run.folder / LAST, self.state())
+            # in this order: what is ahead of a checkpoint is written again
             self.run.write_history(self.progress.history)
+            checkpoint.save(self.run.folder / LAST, self.state())
 
     def _save_best(self, epoch: int) -> None:
         state = {
@@ -258,9 +269,10 @@ class Training:
 
     def _last_words(self, reason: str) -> str:
         folder, done = self.run.folder, self.progress.done
+        kept = f"{folder / LAST} is kept"
         if not (folder / LAST).exists():
-            return f"{reason} at step {done}, before the first checkpoint of {folder}"
+            kept = "that is before the first checkpoint"
         return (
-            f"{reason} at step {done}; {folder / LAST} is kept, go on with "
+            f"{reason} at step {done}; {kept}, go on with "
             f'`cellrot-train fit --resume "{folder}"`'
         )

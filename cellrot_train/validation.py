@@ -10,7 +10,7 @@ from cellrot_train.config import Config
 from cellrot_train.data import PatchSet
 from cellrot_train.metrics import Counts, accuracy, confusion, macro_f1
 from cellrot_train.objectives import UNLABELLED, Learner
-from cellrot_train.sampling import Feed, Plan
+from cellrot_train.sampling import Feed, Plan, vary
 
 BATCH = 256
 
@@ -18,14 +18,22 @@ Row = dict[str, float]
 
 
 @torch.no_grad()
-def features_of(learner: Learner, images: Tensor, rows: Tensor) -> Tensor:
-    """Return the features (M, F) of `rows` of the bytes `images` (N, 3, S, S)."""
+def features_of(
+    learner: Learner, images: Tensor, rows: Tensor, *, varied: bool = False
+) -> Tensor:
+    """Return the features (M, F) of `rows` of the bytes `images` (N, 3, S, S).
+
+    `varied` cells look as in training: turned, and as other laboratories show them.
+    """
     learner.eval()
     device = learner.intake.mask.device
     parts = [torch.empty(0, learner.encoder.feature_size, device=device)]
-    for part in rows.split(BATCH):
-        patches = learner.intake(images[part.to(images.device)].to(device))
-        parts.append(learner.encoder.encode(patches).features.float())
+    for number, part in enumerate(rows.split(BATCH)):
+        patches = images[part.to(images.device)].to(device)
+        if varied:
+            patches = vary(patches, learner.config, number)
+        encoding = learner.encoder.encode(learner.intake(patches))
+        parts.append(encoding.features.float())
     return torch.cat(parts)
 
 
@@ -64,9 +72,9 @@ class Validation:
         """Return what the classifier makes of the labelled part, if there is one."""
         return self.judge(learner.classifier, self.features(learner))
 
-    def features(self, learner: Learner) -> Tensor:
-        """Return the features (M, F) of the labelled part."""
-        return features_of(learner, self.images, self._labelled())
+    def features(self, learner: Learner, *, varied: bool = False) -> Tensor:
+        """Return the features (M, F) of the labelled part, see `features_of`."""
+        return features_of(learner, self.images, self._labelled(), varied=varied)
 
     @torch.no_grad()
     def judge(self, classifier: Classifier, features: Tensor) -> Counts | None:

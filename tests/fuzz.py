@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -202,10 +202,10 @@ def _trails() -> Cases:
     return sealed | changed([_sealed_trail([{"after": "blast"}, {"after": "=1"}])])
 
 
-def _sealed_trail(entries: list[dict[str, object]]) -> bytes:
+def _sealed_trail(entries: Sequence[Mapping[str, object]]) -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "t"
-        extend_trail(path, entries)
+        extend_trail(path, [dict(entry) for entry in entries])
         return path.read_bytes()
 
 

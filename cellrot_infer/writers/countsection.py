@@ -150,7 +150,7 @@ def _notes(report: Report) -> str:
         f'<p class="footnote">Percentages are of <span id="denominator">'
         f"{denominator(report)}</span> cells, uncertain and unknown ones among them."
         f"{without} The intervals are Wilson&rsquo;s.</p>"
-        f'<p class="footnote">{carried} <span id="edited-note" hidden>It shows the '
-        "count before this review; <code>cellrot-infer review apply</code> brings it "
-        "up to date.</span></p>"
+        f'<p class="footnote carried">{carried} <span id="edited-note" hidden>It shows '
+        "the count before this review; <code>cellrot-infer review apply</code> brings "
+        "it up to date.</span></p>"
     )

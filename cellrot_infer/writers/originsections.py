@@ -9,6 +9,7 @@ from cellrot_infer.writers.markup import hash_text, readable, text
 from cellrot_infer.writers.text import shown
 
 OPEN_FIELDS = 12  # more of them fold away
+NAMES_SHOWN = 12
 FIELDS = """<section id="quality" aria-labelledby="quality-title">
 <h2 id="quality-title">Fields</h2>
 <details{is_open}><summary>{count} in all, {warned} with a warning</summary>
@@ -18,7 +19,7 @@ FIELDS = """<section id="quality" aria-labelledby="quality-title">
 <th scope="col">SHA-256</th></tr></thead><tbody>
 {rows}
 </tbody></table></div></details></section>"""
-FIELD = """<tr><th scope="row">{name}</th><td class="number">{cells}</td>
+FIELD = """<tr{warned}><th scope="row">{name}</th><td class="number">{cells}</td>
 <td>{width} &times; {height}</td><td>{pixel_size}</td><td>{warnings}</td>
 <td>{digest}</td></tr>"""
 PROVENANCE = """<section id="provenance" aria-labelledby="provenance-title">
@@ -45,22 +46,28 @@ def notices(report: Report) -> str:
         for failure in report.failures
     ]
     if warned := _warned(report):
+        names = ", ".join(text(frame.name) for frame in warned[:NAMES_SHOWN])
+        more = len(warned) - NAMES_SHOWN
         lines.append(
-            f"{warned} of {len(report.frames)} frames have a warning about their "
-            'quality: see <a href="#quality">Fields</a>.'
+            f"{len(warned)} of {len(report.frames)} frames have a warning, look at "
+            f"them before you trust the count: {names}"
+            f"{f' and {more} more' if more > 0 else ''}; "
+            '<a href="#quality">Fields</a> says why.'
         )
     items = "".join(f"<li>{line}</li>" for line in lines)
     return f'<div class="notice"><ul>{items}</ul></div>' if lines else ""
 
 
 def fields_section(report: Report) -> str:
-    """Return the frames with their scale and their warnings."""
+    """Return the frames with their scale and their warnings, these first."""
     cells = Counter(finding.frame for finding in report.findings)
+    warned = _warned(report)
+    rest = [frame for frame in report.frames if not frame.warnings]
     return FIELDS.format(
-        is_open=" open" if len(report.frames) <= OPEN_FIELDS else "",
+        is_open=" open" if warned or len(report.frames) <= OPEN_FIELDS else "",
         count=len(report.frames),
-        warned=_warned(report),
-        rows="\n".join(_field(frame, cells[frame.name]) for frame in report.frames),
+        warned=len(warned),
+        rows="\n".join(_field(frame, cells[frame.name]) for frame in warned + rest),
     )
 
 
@@ -82,12 +89,13 @@ def provenance_section(report: Report, digest: str) -> str:
     return PROVENANCE.format(entries="\n".join(rows))
 
 
-def _warned(report: Report) -> int:
-    return sum(bool(frame.warnings) for frame in report.frames)
+def _warned(report: Report) -> list[FrameRecord]:
+    return [frame for frame in report.frames if frame.warnings]
 
 
 def _field(frame: FrameRecord, cells: int) -> str:
     return FIELD.format(
+        warned=' class="warned"' if frame.warnings else "",
         name=text(frame.name),
         cells=cells,
         width=frame.width_px,

@@ -1,12 +1,13 @@
 """The frame as an image with its cells outlined and named, a legend and a scale bar.
 
-The legend stands under the frame, so that it hides no cell and the frame keeps its
-coordinates.
+The legend stands under the frame, so that it hides no cell. A large frame is shown a
+half or a third as wide, to the pixel: an overlay is to look at, GeoJSON to measure in.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
 
 import cv2
 import numpy as np
@@ -15,11 +16,14 @@ from cellrot_infer.differential import row_label
 from cellrot_infer.types import RGB, Box, Finding, Frame, Report
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
 from cellrot_infer.writers.text import shown
+from cellrot_infer.writers.thumbnail import shrunk
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (38, 38, 38)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_CAP_PX = 21.0  # height of a capital letter at scale 1
+MAX_SIDE_PX = 1600  # of the frame in the overlay
+LINE_ERROR_PX = 0.6  # of an outline that is drawn; no eye sees it
 BAR_SHARE = 0.2  # a scale bar spans at most this part of the width
 
 
@@ -27,16 +31,40 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     """Return `frame` with the cells that `report` found in it, and a legend below.
 
     Accepted cells have a full outline, uncertain and unknown ones a grey broken one.
-    The image is as wide as the frame and higher by the legend.
+    Cells that are smaller than a name, as on a whole slide, have none.
+    The image is as wide as the frame, or a whole fraction of it where that is more than
+    `MAX_SIDE_PX`, and higher by the legend.
     """
-    findings = [finding for finding in report.findings if finding.frame == frame.name]
+    times = -(-max(frame.pixels.shape[:2]) // MAX_SIDE_PX)
+    found = (finding for finding in report.findings if finding.frame == frame.name)
+    findings = [_shrunk_finding(finding, times) for finding in found]
+    frame = _shrunk_frame(frame, times)
     colours = {**class_colours(report), "uncertain": UNDECIDED, "unknown": UNDECIDED}
     text_px = _text_size_px(frame)
     canvas = frame.pixels.copy()
     for finding in findings:
         _draw_outline(canvas, finding, colours[row_label(finding)], text_px)
-    _draw_names(canvas, findings, colours, text_px)  # last: no outline crosses a name
+    named = [each for each in findings if _has_room(each.cell.box, text_px)]
+    _draw_names(canvas, named, colours, text_px)  # last: no outline crosses a name
     return np.vstack([canvas, _legend(frame, findings, colours, text_px)])
+
+
+def _shrunk_frame(frame: Frame, times: int) -> Frame:
+    """Return `frame` with one pixel where `times` x `times` were."""
+    if times == 1:
+        return frame
+    pixel_size = replace(frame.pixel_size, um=frame.pixel_size_um * times)
+    return replace(frame, pixels=shrunk(frame.pixels, times), pixel_size=pixel_size)
+
+
+def _shrunk_finding(finding: Finding, times: int) -> Finding:
+    """Return `finding` in the pixels of the shrunk frame; what is not drawn stays."""
+    if times == 1:
+        return finding
+    cell = finding.cell
+    box = Box(*(part // times for part in astuple(cell.box)))
+    outline = tuple((x_px // times, y_px // times) for x_px, y_px in cell.outline)
+    return replace(finding, cell=replace(cell, box=box, outline=outline))
 
 
 def overlay_png(report: Report, frame: Frame) -> bytes:
@@ -63,12 +91,19 @@ def _text_size_px(frame: Frame) -> float:
     return max(9.0, math.sqrt(frame.pixels.shape[0] * frame.pixels.shape[1]) / 90)
 
 
+def _has_room(box: Box, text_px: float) -> bool:
+    """Return whether a name would not hide the cell: on whole slides all would."""
+    return min(box.width_px, box.height_px) > 2 * text_px
+
+
 def _draw_outline(
     canvas: RGB, finding: Finding, colour: Colour, text_px: float
 ) -> None:
-    line_px = max(1, round(text_px / 5))
+    least_side_px = min(finding.cell.box.width_px, finding.cell.box.height_px)
+    line_px = max(1, round(min(text_px / 5, least_side_px / 12)))
     corners = finding.cell.outline or finding.cell.box.corners
-    outline = np.array(corners, np.int32)
+    exact = np.array(corners, np.int32)
+    outline = np.asarray(cv2.approxPolyDP(exact, LINE_ERROR_PX, True)).reshape(-1, 2)
     # A light casing keeps the line visible on dark chromatin and on pale plasma alike.
     cv2.polylines(canvas, [outline], True, WHITE, line_px + 2, cv2.LINE_AA)
     if finding.decision == "accepted":

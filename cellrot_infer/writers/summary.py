@@ -3,6 +3,7 @@
 Each line is a measure with its 95 % interval; `cells` of `of` cells went into it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from cellrot_infer.differential import (
@@ -11,13 +12,11 @@ from cellrot_infer.differential import (
     needed_cells,
 )
 from cellrot_infer.doubt import confusion_intervals
-from cellrot_infer.intervals import wilson
-from cellrot_infer.lineages import count_ratios, lineage_counts
+from cellrot_infer.lineages import count_ratios, lineage_shares
 from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import ENGLISH, CsvStyle, Row, csv_file, decimals, plain
 
-COLUMNS = ("measure", "name", "value", "ci_low", "ci_high", "cells", "of")
-PRECISION_POINTS = 2.0  # half of an interval, in percentage points
+COLUMNS = ("measure", "name", "value", "ci_low", "ci_high", "cells", "of", "note")
 
 
 def summary_csv(report: Report, style: CsvStyle = ENGLISH) -> str:
@@ -26,25 +25,40 @@ def summary_csv(report: Report, style: CsvStyle = ENGLISH) -> str:
     `counted` says how many of all cells are in the denominator. `lineage` and
     `class with confusion` are percentages; the latter carries the classifier's own
     confusion. `ratio` is the number of cells above for each cell below.
-    `further cells` brings every class found to the precision that it names.
+    `further cells` brings every class found to the precision that it names. Images
+    that failed, and frames that should not be trusted, follow by name and reason.
     """
-    return csv_file([COLUMNS, *_rows(report)], style)
+    filled = ((*row, "") if len(row) < len(COLUMNS) else row for row in _rows(report))
+    return csv_file([COLUMNS, *filled], style)
 
 
 def _rows(report: Report) -> Iterator[Row]:
     total = denominator(report)
     yield "counted", "all", "", "", "", total, len(report.findings)
-    for name, count in lineage_counts(accepted_counts(report), report.scheme).items():
-        share = 100 * count / total if total else 0.0
-        ends = (decimals(100 * end, 2) for end in wilson(count, total))
-        yield "lineage", plain(name), decimals(share, 2), *ends, count, total
+    for share in lineage_shares(report):
+        measures = share.percent, share.ci_low, share.ci_high
+        shown = (decimals(value, 2) for value in measures)
+        yield "lineage", plain(share.label), *shown, share.count, total
     yield from _ratios(report)
     for label, interval in confusion_intervals(report).items():
         ends = (decimals(100 * end, 2) for end in interval)
         yield "class with confusion", plain(label), "", *ends, "", ""
-    if needed := needed_cells(report, PRECISION_POINTS / 100):
-        name = f"{plain(needed[1])} within {PRECISION_POINTS:g} points"
+    if needed := needed_cells(report):
+        points = report.scheme.precision_points
+        name = f"{plain(needed[1])} within {points:g} points"
         yield "further cells", name, needed[0], "", "", "", total
+    yield from _frames(report)
+
+
+def _frames(report: Report) -> Iterator[Row]:
+    for failure in report.failures:
+        yield "failed", plain(failure.path), *[""] * 5, plain(failure.reason)
+    cells = Counter(finding.frame for finding in report.findings)
+    for frame in report.frames:
+        if frame.warnings:
+            reasons = plain("; ".join(frame.warnings))
+            own = cells[frame.name], len(report.findings)
+            yield "frame with a warning", plain(frame.name), "", "", "", *own, reasons
 
 
 def _ratios(report: Report) -> Iterator[Row]:

@@ -5,20 +5,22 @@ from collections import Counter
 from html import escape
 
 from cellrot_infer.differential import (
+    Share,
     accepted_counts,
     denominator,
     needed_cells,
+    share_of,
 )
-from cellrot_infer.lineages import Ratio, count_ratios, lineage_counts
+from cellrot_infer.lineages import Ratio, count_ratios, lineage_shares
 from cellrot_infer.types import RatioRule, Report
-from cellrot_infer.writers.markup import ratio_text, readable, text
+from cellrot_infer.writers.markup import percent_range, ratio_text, readable, text
 from cellrot_infer.writers.pagedata import page_labels
-from cellrot_infer.writers.summary import PRECISION_POINTS
 from cellrot_infer.writers.text import shown
 
 LINEAGE = """<li data-lineage="{key}"{hidden}><span>{name}</span>
 <span data-field="count">{count}</span>
-<span data-field="percent">{percent:.1f} %</span></li>"""
+<span data-field="percent">{percent:.1f} %</span>
+<small data-field="interval">{interval}</small></li>"""
 RATIO = """<div class="ratio" data-ratio="{index}"><div>{name}</div>
 <strong data-field="value">{value}</strong>
 <small{hidden}><span data-field="interval">{low} to {high}</span>, cells
@@ -32,26 +34,34 @@ points, <span id="further">{answer}</span></p></div>"""
 
 def summary_section(report: Report) -> str:
     """Return lineages, ratios and precision as HTML."""
-    accepted = accepted_counts(report)
-    blocks = _lineages(report, accepted) + _ratios(report, accepted)
+    blocks = _lineages(report) + _ratios(report, accepted_counts(report))
     return f'<div class="summary">{blocks}{_precision(report)}</div>'
 
 
-def _lineages(report: Report, accepted: Counter[str]) -> str:
-    found, total = lineage_counts(accepted, report.scheme), denominator(report)
+def _lineages(report: Report) -> str:
+    found = {share.label: share for share in lineage_shares(report)}
+    none = share_of("", 0, denominator(report))
     order = (*(lineage.name for lineage in report.scheme.lineages), "other")
     items = "\n".join(
         LINEAGE.format(
             key=escape(shown(name)),
             hidden="" if name in found else " hidden",
             name=text(name),
-            count=found.get(name, 0),
-            percent=100 * found.get(name, 0) / total if total else 0,
+            count=found.get(name, none).count,
+            percent=found.get(name, none).percent,
+            interval=_interval(found.get(name, none)),
         )
         for name in order
     )
-    none = f'<p id="no-lineage"{" hidden" if found else ""}>no cells</p>'
-    return f"<div><h3>Lineages</h3><ul>{items}</ul>{none}</div>"
+    empty = f'<p id="no-lineage"{" hidden" if found else ""}>no cells</p>'
+    return (
+        f"<div><h3>Lineages and groups, with 95 % interval</h3><ul>{items}</ul>"
+        f"{empty}</div>"
+    )
+
+
+def _interval(share: Share) -> str:
+    return percent_range(share.ci_low or 0.0, share.ci_high or 0.0)
 
 
 def _ratios(report: Report, accepted: Counter[str]) -> str:
@@ -84,7 +94,7 @@ def _empty(rule: RatioRule) -> Ratio:
 
 
 def _precision(report: Report) -> str:
-    needed = needed_cells(report, PRECISION_POINTS / 100)
+    needed = needed_cells(report)
     if needed is None:
         answer = "a class must first be found."
     elif needed[0]:
@@ -92,4 +102,4 @@ def _precision(report: Report) -> str:
         answer = f"about {needed[0]} more cells are needed ({name})."
     else:
         answer = "this count is enough."
-    return PRECISION.format(points=PRECISION_POINTS, answer=answer)
+    return PRECISION.format(points=report.scheme.precision_points, answer=answer)

@@ -85,11 +85,13 @@ def test_a_run_without_room_for_its_files_goes_on(
     limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({most_bytes},) * 2)"
 
     full = finish(start(inputs, out, model, limit=limit))
+    counted = list(out.rglob("*.geojson"))
     resumed = finish(start(inputs, out, model, "--resume"))
 
     assert full[0] == 1
     assert full[2].splitlines()[-1].startswith("error: ")
     assert "cannot be written" in full[2]
+    assert ("--resume goes on" in full[2]) == bool(counted)
     assert "Traceback" not in full[2]
     assert (resumed[0], resumed[1]) == (0, whole[1])
     assert outputs(out) == whole[0]

@@ -353,7 +353,14 @@ def test_a_warning_is_told_once_for_all_its_frames() -> None:
     record = FrameRecord("a", "", 1, 1, PixelSize(0.1, "model"), ("dark", "pale"))
     other = FrameRecord("b", "", 1, 1, PixelSize(0.1, "model"), ("dark",))
 
-    assert frame_notes([record, other]) == ["2 frames (a ...): dark", "a: pale"]
+    assert frame_notes([record, other]) == ["a, b: dark", "a: pale"]
+
+
+def test_many_frames_with_one_warning_are_named_and_counted() -> None:
+    size = PixelSize(0.1, "model")
+    records = [FrameRecord(name, "", 1, 1, size, ("dark",)) for name in "abcdefgh"]
+
+    assert frame_notes(records) == ["a, b, c, d, e and 3 more: dark"]
 
 
 def test_the_table_reads_at_80_columns() -> None:
@@ -367,7 +374,7 @@ def test_the_table_reads_at_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("Marrow 17: 400 cells in 10 frames")
     for name in (*report.provenance.class_names, "uncertain", "unknown"):
-        assert sum(line.split()[0] == name for line in lines[1:]) == 1
+        assert sum(line.split()[:1] == [name] for line in lines[1:]) == 1
 
 
 @pytest.mark.parametrize(("fraction", "length"), [(0, 0), (0.5, 12), (1, 24)])

@@ -226,9 +226,17 @@ def tiff_claiming(side_px: int) -> bytes:
     return data
 
 
+def webp_claiming(side_px: int) -> bytes:
+    data = EVERY_KIND["lossless WebP"]
+    side = (side_px - 1).to_bytes(3, "little")
+    extended = b"VP8X" + struct.pack("<II", 10, 0) + side + side
+    return b"RIFF" + struct.pack("<I", len(data) + 10) + b"WEBP" + extended + data[12:]
+
+
 @pytest.mark.parametrize(
     "bomb",
     [
+        webp_claiming(100_000),
         png_claiming(100_000),
         png_claiming(100_000, honest_copy=True),
         jpeg_claiming(60_000),

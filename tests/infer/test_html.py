@@ -53,6 +53,22 @@ def html_of(report: Report, previews: Mapping[str, bytes] | None = None) -> str:
     return report_to_html(report, pictures, previews or {})
 
 
+def test_frames_with_a_warning_are_named_before_any_number() -> None:
+    one, two = (
+        replace(SLIDE.frames[0], name=name, warnings=warnings)
+        for name, warnings in (("clear.png", ()), ("blurred.png", ("<out of focus>",)))
+    )
+    page = html_of(replace(SLIDE, frames=(*SLIDE.frames, one, two)))
+
+    head = page[: page.index('id="differential"')]
+    assert "1 of 3 frames have a warning" in head
+    assert "blurred.png" in head
+    assert "clear.png" not in head
+    fields = page[page.index('id="quality"') :]
+    assert fields.index("blurred.png") < fields.index("clear.png")
+    assert "&lt;out of focus&gt;" in fields
+
+
 def source_of(page: str, name: str) -> str:
     found = re.search(rf'<script [^>]*id="{name}">(.*?)</script>', page, re.DOTALL)
     assert found

@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 
 from cellrot_infer.differential import denominator, differential
 from cellrot_infer.errors import ReportError
+from cellrot_infer.intervals import wilson
 from cellrot_infer.lineages import (
     DEFAULT,
     count_ratios,
+    grouped,
     lineage_counts,
     lineage_of,
+    lineage_shares,
     read_scheme,
 )
 from cellrot_infer.types import Scheme
+from tests.conftest import tiny_card
 from tests.infer.slides import class_names, slide
 
 SCHEME = read_scheme()
@@ -37,6 +41,47 @@ def scheme_of(text: str, tmp_path: Path) -> Scheme:
     path = tmp_path / "our scheme.toml"
     path.write_text(text, encoding="utf-8")
     return read_scheme(path)
+
+
+GROUPS = {"neutrophil": ["band", "seg"], "monocyte": ["monocyte"]}
+CARD = tiny_card(name="m", groupings={"8 classes": GROUPS})
+
+
+@pytest.mark.parametrize("name", ["8 classes", "8"])
+def test_classes_are_grouped_as_the_card_groups_them(name: str) -> None:
+    scheme = grouped(SCHEME, CARD, name)
+
+    counts = {"band": 2, "seg": 3, "monocyte": 1, "platelet": 9}
+    assert lineage_counts(counts, scheme) == {"neutrophil": 5, "monocyte": 1}
+    assert scheme.ratios == SCHEME.ratios
+
+
+def test_a_grouping_that_the_card_has_not_is_refused_by_name() -> None:
+    with pytest.raises(
+        ReportError, match="m has no grouping 'nine'; it has '8 classes'"
+    ):
+        grouped(SCHEME, CARD, "nine")
+
+
+def test_lineages_have_the_percentages_and_intervals_of_their_cells() -> None:
+    report = slide(200)
+
+    (first, *_) = lineage_shares(report)
+
+    assert first.percent == pytest.approx(100 * first.count / denominator(report))
+    assert first.ci_low == pytest.approx(
+        100 * wilson(first.count, denominator(report)).low
+    )
+
+
+@pytest.mark.parametrize("points", ["0", "-1", "100", "nan", "true", "'two'"])
+def test_a_precision_that_cannot_be_is_refused(points: str, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="'precision_points' is"):
+        scheme_of(f"precision_points = {points}", tmp_path)
+
+
+def test_the_precision_is_read(tmp_path: Path) -> None:
+    assert scheme_of("precision_points = 1", tmp_path).precision_points == 1.0
 
 
 def test_the_default_scheme_knows_every_class_of_the_samples() -> None:
@@ -101,6 +146,7 @@ def test_what_is_excluded_is_counted_and_has_no_share() -> None:
     ("text", "problem"),
     [
         ("lineages = [", "no valid TOML"),
+        pytest.param("excluded = " + "[" * 3000, "no valid TOML", id="deep"),
         ("lineages = 3", "'lineages' is 3, expected a table"),
         ("linages = {}", "'linages' is unknown"),
         ("[lineages]\na = 'b'", "lineage 'a' is 'b', expected a list of names"),

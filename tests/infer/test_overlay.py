@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellrot_infer.tiles import moved
 from cellrot_infer.types import RGB, Finding, Report
 from cellrot_infer.writers.overlay import INK, draw_overlay, overlay_png, scale_bar_um
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
@@ -15,7 +16,8 @@ from tests.infer.report_strategies import HOSTILE
 from tests.infer.slides import frame_of, slide
 
 SLIDE = slide(12)
-FRAME = frame_of(SLIDE, SLIDE.frames[0].name)
+LARGE = frame_of(SLIDE, SLIDE.frames[0].name)
+FRAME = replace(LARGE, pixels=LARGE.pixels[:, : 6 * 256].copy())  # shown as it is
 HEIGHT, WIDTH, _ = FRAME.pixels.shape
 
 
@@ -27,12 +29,41 @@ def pixels_of(image: RGB, colour: Colour) -> int:
     return int((image == np.array(colour, np.uint8)).all(axis=2).sum())
 
 
+def bar_px(image: RGB) -> int:
+    """Return the length of the scale bar, the lowest ink of the image."""
+    ink = (image == INK).all(axis=2)
+    lowest = ink[np.flatnonzero(ink.any(axis=1))[-1]]
+    return int((~lowest[int(lowest.argmax()) :]).argmax())
+
+
 def test_the_frame_keeps_its_coordinates_and_the_legend_stands_below() -> None:
     image = draw_overlay(replace(SLIDE, findings=()), FRAME)
 
     np.testing.assert_array_equal(image[:HEIGHT], FRAME.pixels)
     assert image.shape[0] > HEIGHT
     assert image.shape[1] == WIDTH
+
+
+def test_a_large_frame_is_shown_a_half_as_wide_to_the_pixel() -> None:
+    first, height, width = SLIDE.findings[0], *LARGE.pixels.shape[:2]
+    colour = class_colours(SLIDE)[first.label]
+
+    image = draw_overlay(only(first), LARGE)
+
+    assert image.shape[1] == width // 2
+    below = image[height // 4 : height // 2]  # far from the cell
+    halves = LARGE.pixels.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+    assert np.abs(below - halves[height // 4 :]).max() <= 0.5
+    for x_px, y_px in first.cell.outline[::8]:
+        around = image[y_px // 2 - 1 : y_px // 2 + 2, x_px // 2 - 1 : x_px // 2 + 2]
+        assert (around == colour).all(axis=2).any()
+
+
+def test_the_scale_bar_of_a_large_frame_is_as_long_as_it_says() -> None:
+    image = draw_overlay(replace(SLIDE, findings=()), LARGE)
+    width_um = LARGE.pixels.shape[1] * LARGE.pixel_size_um
+
+    assert abs(bar_px(image) - scale_bar_um(width_um) / (2 * 0.1)) <= 2
 
 
 def test_the_frame_that_was_given_is_not_drawn_on() -> None:
@@ -73,6 +104,22 @@ def test_a_cell_in_doubt_has_a_broken_grey_outline() -> None:
     assert 0.3 < pixels_of(broken, UNDECIDED) / drawn < 0.8
 
 
+def test_cells_smaller_than_a_name_have_none() -> None:
+    first = SLIDE.findings[0]
+    small = moved(first.cell, 400, 400, 0.1)
+    colour = class_colours(SLIDE)[first.label]
+
+    with_name = draw_overlay(only(first), FRAME)[:HEIGHT]
+    without = draw_overlay(only(first, cell=small), FRAME)[:HEIGHT]
+
+    changed = np.argwhere((without != FRAME.pixels).any(axis=2))
+    box = small.box
+    assert changed.min(axis=0).tolist() >= [box.y_px - 3, box.x_px - 3]
+    assert changed[:, 0].max() <= box.y_px + box.height_px + 3
+    assert changed[:, 1].max() <= box.x_px + box.width_px + 3
+    assert pixels_of(with_name, colour) > 20 * pixels_of(without, colour)
+
+
 def test_cells_of_other_frames_are_left_out() -> None:
     elsewhere = only(SLIDE.findings[0], frame="another.png")
     nothing = draw_overlay(replace(SLIDE, findings=()), FRAME)
@@ -90,11 +137,7 @@ def test_a_scale_bar_is_a_round_length_that_fits(width_um: float) -> None:
 def test_the_scale_bar_is_as_long_as_it_says() -> None:
     image = draw_overlay(replace(SLIDE, findings=()), FRAME)
 
-    ink = (image[HEIGHT:] == INK).all(axis=2)
-    lowest = ink[np.flatnonzero(ink.any(axis=1))[-1]]
-    left = int(lowest.argmax())
-    bar_px = int((~lowest[left:]).argmax())
-    assert abs(bar_px - scale_bar_um(WIDTH * 0.1) / 0.1) <= 2
+    assert abs(bar_px(image) - scale_bar_um(WIDTH * 0.1) / 0.1) <= 2
 
 
 @pytest.mark.parametrize("label", HOSTILE)

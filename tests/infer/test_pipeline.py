@@ -30,8 +30,9 @@ def test_each_cell_that_was_found_has_a_finding(classifier: Classifier) -> None:
 
     assert tuple(finding.cell for finding in result.findings) == tuple(segment(frame))
     assert [f.number for f in result.findings] == [*range(1, len(result.findings) + 1)]
-    assert len(result.patches) == len(result.findings) > 0
-    expected = classifier.classify(result.patches).probabilities.max(axis=1)
+    patches = np.stack([*result.patches])
+    assert len(patches) == len(result.findings) > 0
+    expected = classifier.classify(patches).probabilities.max(axis=1)
     assert [f.probability for f in result.findings] == pytest.approx(expected.tolist())
 
 

@@ -1,19 +1,22 @@
 """A run counts its steps, and shows them only to somebody who waits."""
 
+from collections.abc import Generator
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 
 from cellrot_infer import terminal
 from cellrot_infer.classify import Classifier
-from cellrot_infer.counting import Request
+from cellrot_infer.counting import Request, Task
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
 from cellrot_infer.resume import take_up
-from cellrot_infer.run import Run
-from cellrot_infer.scan import Quiet
+from cellrot_infer.run import Run, share_threads
+from cellrot_infer.scan import Progress, Quiet
 from cellrot_infer.slides import find_slides
-from cellrot_infer.types import Report
+from cellrot_infer.types import Failure, Report
 from tests.infer.images import FRAMES
 
 
@@ -27,7 +30,12 @@ class Steps(Quiet):
 
 
 def counted(
-    inputs: list[Path], folder: Path, model: Path, *, pixel_size_um: float | None = 0.1
+    inputs: list[Path],
+    folder: Path,
+    model: Path,
+    *,
+    pixel_size_um: float | None = 0.1,
+    workers: int = 2,
 ) -> tuple[list[tuple[Report, list[Path]]], int]:
     """Return what a run yields, and how many steps it counted."""
     steps = Steps()
@@ -36,7 +44,7 @@ def counted(
     slides = find_slides(inputs)
     with Journal(folder) as journal:
         left = take_up(journal, request, slides, str(model))
-        run = Run(classifier, request, journal, slides, steps)
+        run = Run(classifier, request, journal, slides, steps, workers)
         return list(run.count(left)), steps.done
 
 
@@ -49,6 +57,65 @@ def test_every_image_is_a_step_also_a_bad_one(tmp_path: Path, tiny_model: Path) 
     assert (len(fields.frames), len(fields.failures)) == (6, 0)
     assert {file.suffix for file in files} == {".csv"}
     assert (len(gone.frames), len(gone.failures), nothing) == (0, 1, [])
+
+
+def test_workers_change_nothing_in_the_reports(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    inputs = [FRAMES / "pbc_fields", FRAMES / "bccd", FRAMES / "pbc_fields" / "x.png"]
+
+    one, four = (
+        counted(inputs, tmp_path, tiny_model, pixel_size_um=None, workers=workers)[0]
+        for workers in (1, 4)
+    )
+
+    for (alone, _), (together, _) in zip(one, four, strict=True):
+        assert alone.findings == together.findings
+        assert alone.frames == together.frames
+        assert alone.failures == together.failures
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_large_image(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Event()
+
+    def endless(task: Task, progress: Progress, **rest: object) -> Failure:
+        if task.slide == 0:
+            return Failure("first", "so that there is a slide to yield")
+        begun.set()
+        while True:
+            progress.advance()
+
+    monkeypatch.setattr("cellrot_infer.run.count_image", endless)
+    slides = [tmp_path / "first.png", FRAMES / "pbc_fields"]
+    request = Request(("csv",), tmp_path, read_scheme(), 0.1)
+    with Journal(tmp_path) as journal:
+        left = take_up(journal, request, find_slides(slides), str(tiny_model))
+        run = Run(
+            Classifier.load(tiny_model, device="cpu"),
+            request,
+            journal,
+            find_slides(slides),
+            workers=2,
+        )
+        reports = run.count(left)
+        next(reports)
+        assert begun.wait(timeout=60)
+        assert isinstance(reports, Generator)
+        reports.close()
+
+    assert not [each for each in enumerate_threads() if "ThreadPool" in each.name]
+
+
+@pytest.mark.parametrize(
+    ("threads", "images", "shared"),
+    [(4, 1, (1, 4)), (4, 2, (2, 2)), (4, 3, (3, 1)), (2, 900, (2, 1)), (1, 0, (1, 1))],
+)
+def test_images_come_before_threads_of_the_model(
+    threads: int, images: int, shared: tuple[int, int]
+) -> None:
+    assert share_threads(threads, images) == shared
 
 
 @pytest.mark.parametrize(("told", "words"), [(None, "automatic"), (0.1, "0.1 um")])

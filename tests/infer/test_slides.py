@@ -1,7 +1,9 @@
 """Inputs become slides, and no two of them ever write the same file."""
 
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,25 @@ def test_folders_in_folders_are_slides_that_lie_as_the_inputs_do(
         "top", "0815/1", "ward 3/0815/1", "ward 3/0816/2", f"ward 3/{strange}/b/3",
     ]  # fmt: skip
     assert [len(slide.images) for slide in found] == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: bool
+) -> None:
+    make(tmp_path, "in/0815/1.png", "in/locked/2.png")
+    scan = os.scandir
+
+    def refused(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found = find_slides([tmp_path / "in"], each=each, recursive=True)
+
+    assert [len(slide.images) for slide in found] == [1, 0]
+    assert found[1].fault == "the folder cannot be read (Permission denied)"
 
 
 def test_a_tree_without_images_is_named(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from cellrot_infer.differential import denominator
 from cellrot_infer.terminal import differential_table
-from cellrot_infer.types import Provenance, Report
+from cellrot_infer.types import Failure, Provenance, Report
 from cellrot_infer.writers.csv import GERMAN, cells_csv, differential_csv
 from cellrot_infer.writers.summary import COLUMNS, summary_csv
 from tests.infer.slides import slide
@@ -53,6 +54,42 @@ def test_the_cells_still_needed_are_named() -> None:
     (needed,) = measures("further cells")
     assert int(needed["value"]) > 0
     assert needed["name"].endswith(" within 2 points")
+
+
+def test_the_precision_is_the_laboratory_s() -> None:
+    strict = replace(SLIDE, scheme=replace(SLIDE.scheme, precision_points=0.5))
+    (usual,), (more,) = (
+        [row for row in rows(summary_csv(report)) if row["measure"] == "further cells"]
+        for report in (SLIDE, strict)
+    )
+
+    assert int(more["value"]) > 3 * int(usual["value"])
+    assert more["name"].endswith(" within 0.5 points")
+
+
+def test_frames_that_should_not_be_trusted_are_named_with_the_reason() -> None:
+    first, *others = SLIDE.frames
+    blurred = replace(first, warnings=("=blurred", "pale"))
+    failure = Failure("+gone.png", "no image")
+    report = replace(SLIDE, frames=(blurred, *others), failures=(failure,))
+
+    found = {row["measure"]: row for row in rows(summary_csv(report))}
+
+    warned, failed = found["frame with a warning"], found["failed"]
+    assert (warned["name"], warned["note"]) == (first.name, "'=blurred; pale")
+    assert (warned["cells"], warned["of"]) == ("40", "374")
+    assert (failed["name"], failed["note"]) == ("'+gone.png", "no image")
+
+
+def test_the_terminal_shows_lineages_below_the_classes() -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(differential_table(SLIDE))
+    lines = console.export_text().splitlines()
+
+    (lineage,) = (line for line in lines if line.startswith("granulocytic"))
+    share = measures("lineage")[0]
+    assert lineage.split()[1] == share["cells"]
+    assert lineage.split()[2] == f"{float(share['value']):.1f}"
 
 
 def test_a_slide_without_cells_has_a_table_too() -> None:

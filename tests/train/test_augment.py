@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from cellrot_train.augment import STRENGTHS, Draw, Strength, augment, crop, draw
-from cellrot_train.intake import disc
+from cellrot_train.intake import centre, disc
 from cellrot_train.pixels import Pixels
 from cellrot_train.sampling import generator
 
@@ -32,6 +33,27 @@ def cells(pixels: Pixels) -> Tensor:
 
 def test_no_strength_changes_nothing(cells: Tensor) -> None:
     assert (changed(cells, NONE) - cells).abs().max() < 1e-2
+
+
+def test_a_smaller_view_is_the_middle(cells: Tensor) -> None:
+    side_px = cells.shape[-1] * 3 // 4
+    noise = torch.zeros(len(cells), 3, side_px, side_px)
+
+    result = augment(cells, drawn(len(cells)), noise)
+
+    assert (result - centre(cells, side_px)).abs().max() < 1e-2
+
+
+def test_a_moved_cell_brings_its_own_surroundings(cells: Tensor) -> None:
+    side_px = cells.shape[-1] * 3 // 4
+    noise = torch.zeros(len(cells), 3, side_px, side_px)
+    chance = drawn(len(cells))
+    chance.warp[:, 0, 2] = 4 * 2 / side_px  # four pixels to the left
+
+    result = augment(cells, chance, noise)
+
+    moved = centre(cells.roll(-4, dims=3), side_px)
+    assert (result - moved).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize("name", ["shift", "stain", "hue", "white", "shading", "blur"])
@@ -151,3 +173,13 @@ def test_a_small_disc_leaves_its_own_part_only() -> None:
     assert kept[16, 48] == 1
     assert kept[48, 16] == 0
     assert abs(kept.sum() / (math.pi * 8**2) - 1) < 0.2
+
+
+def test_full_blur_is_the_mean_of_the_neighbours() -> None:
+    patches = torch.rand(2, 3, 8, 8) * 255
+    chance = drawn(2)._replace(blur=torch.ones(2, 1, 1, 1))
+
+    result = augment(patches, chance, torch.zeros(patches.shape))
+
+    pooled = avg_pool2d(patches, 3, stride=1, padding=1, count_include_pad=False)
+    assert (result - pooled).abs().max() < 1e-2

@@ -27,6 +27,11 @@ def test_settings_survive_a_round_trip(config: Config) -> None:
     assert Config.from_dict(config.to_dict(), "run") == config
 
 
+def test_a_view_larger_than_the_patch_is_refused() -> None:
+    with pytest.raises(ConfigError, match="view_px is 96, expected at most side_px"):
+        Config(side_px=64, view_px=96)
+
+
 def test_an_unknown_setting_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "Größe ä.toml"
     path.write_text("learning_rat = 0.1\n", encoding="utf-8")
@@ -46,6 +51,7 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(tmp_path: Path) -
         ('model = "resnet"', "model is 'resnet', expected one of baseline, stn"),
         ("side_px = 60", "side_px is 60, expected one of 32, 64"),
         ("epochs = ", "no valid TOML"),
+        pytest.param("epochs = " + "[" * 3000, "no valid TOML", id="deep"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, message: str) -> None:

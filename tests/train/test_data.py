@@ -327,3 +327,13 @@ def test_an_unknown_split_is_our_mistake() -> None:
     record = PatchRecord(Path("a.png"), "a.png", "a", "train")
     with pytest.raises(ValueError, match="expected train, val, test or all"):
         PatchSet(Path(), (record,), ("a",)).indices("Train")
+
+
+def test_patches_beyond_the_memory_of_a_gpu_stay_on_disk(
+    pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, free = torch.device("cuda", 0), 2 * pixels.images.nbytes
+    for limit_gb, free_bytes in ((0.0, free - 2), (1e-6, 100 * free)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, f=free_bytes: (f, f))
+
+        assert pixels.on(cuda, limit_gb).images is pixels.images

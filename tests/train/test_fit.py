@@ -30,6 +30,8 @@ from cellrot_train.run import Run, load_run, newest_run
 from cellrot_train.training import InterruptedRunError, Training
 from tests.train.conftest import SAMPLES, MakeImage
 
+L2 = training.L2
+
 
 class Notes(Silent):
     """Keeps what is shown."""
@@ -69,16 +71,20 @@ def same(one: Any, other: Any) -> bool:  # noqa: ANN401
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_quick(monkeypatch)
+
+
+def make_quick(patch: pytest.MonkeyPatch) -> None:
     """Spare all but `trained`, which is made before, the second that an end takes."""
-    monkeypatch.setattr(Training, "_portray", lambda *_: None)
-    monkeypatch.setattr(training, "L2", training.L2[1:2])
+    patch.setattr(Training, "_portray", lambda *_: None)
+    patch.setattr(training, "L2", L2[1:2])
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     config = Config(
         model="hnet-r2", data=str(SAMPLES), objective="supervised+0.1*reconstruction",
-        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=4, device="cpu",
+        side_px=32, width=6, embedding_size=8, batch_size=32, epochs=6, device="cpu",
         learning_rate=5e-3,
     )  # fmt: skip
     return fit(config, root=tmp_path_factory.mktemp("runs") / "Läufe 1", name="whole")
@@ -98,7 +104,7 @@ def test_a_run_folder_stands_alone(trained: Run) -> None:
     assert len(data["sha256"]) == 64
     history = (trained.folder / "history.csv").read_text(encoding="utf-8").splitlines()
     assert history[0].startswith("epoch,loss,val_macro_f1")
-    assert len(history) == 5
+    assert len(history) == 7
 
 
 def test_a_run_learns_real_cells(trained: Run, pixels: Pixels) -> None:
@@ -153,30 +159,70 @@ def test_a_set_without_labels_can_only_be_learned_from_without(
     assert run.class_names == ()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
+    """Return a run of twice six steps that nobody stopped."""
+    config = Config(
+        model="hnet-r0", data=str(SAMPLES), objective="joint", augment="strong",
+        side_px=32, width=4, embedding_size=8, batch_size=32, epochs=2, device="cpu",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        return fit(config, root=tmp_path_factory.mktemp("runs"), name="whole")
+
+
+def assert_same_run(cut: Run, uncut: Run) -> None:
+    assert same(weights(cut), weights(uncut))
+    assert same(weights(cut, "best.pt"), weights(uncut, "best.pt"))
+    for name in ("history.csv", "metrics.json"):
+        assert (cut.folder / name).read_bytes() == (uncut.folder / name).read_bytes()
+
+
 @pytest.mark.parametrize("step", [2, 6, 7, 9, 12])
 def test_a_run_stopped_at_any_step_ends_like_one_that_was_not(
-    tmp_path: Path, tiny: Config, step: int
+    tmp_path: Path, whole: Run, step: int
 ) -> None:
-    """Six steps an epoch: within, at an epoch's end, at a start, in the last step."""
-    config = replace(tiny, objective="joint", augment="strong", save_minutes=0.0)
-    whole = fit(config, root=tmp_path, name="whole")
+    """Within an epoch, at its end, at a start, in the last step."""
+    config = replace(whole.config, save_minutes=0.0)
 
     with pytest.raises(InterruptedRunError, match=f"stopped at step {step}; .* is kep"):
         fit(config, root=tmp_path, name="cut", show=StopAt(step - 1))
-    resumed = resume(next(tmp_path.glob("cut-*")))
 
-    assert same(weights(resumed), weights(whole))
-    assert same(weights(resumed, "best.pt"), weights(whole, "best.pt"))
-    for name in ("history.csv", "metrics.json"):
-        cut, uncut = resumed.folder / name, whole.folder / name
-        assert cut.read_bytes() == uncut.read_bytes()
+    assert_same_run(resume(next(tmp_path.glob("cut-*"))), whole)
 
 
-def test_a_run_stopped_before_its_first_checkpoint_says_so(
-    tmp_path: Path, tiny: Config
+class KilledError(BaseException):
+    """Nothing in the product catches it."""
+
+
+@pytest.mark.parametrize("file", [1, 3, 4])
+def test_a_run_killed_between_two_files_ends_like_one_that_was_not(
+    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch, file: int
+) -> None:
+    """After best.pt of the first epoch, last.pt of the second, best.pt at the end."""
+    saved, names = checkpoint.save, list[str]()
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        saved(path, state)
+        names.append(path.name)
+        if len(names) == file:
+            raise KilledError
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KilledError):
+        fit(whole.config, root=tmp_path, name="cut")
+    monkeypatch.setattr(checkpoint, "save", saved)
+
+    assert_same_run(resume(next(tmp_path.glob("cut-*"))), whole)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_again(
+    tmp_path: Path, whole: Run
 ) -> None:
     with pytest.raises(InterruptedRunError, match="before the first checkpoint"):
-        fit(tiny, root=tmp_path, show=StopAt(0))
+        fit(whole.config, root=tmp_path, show=StopAt(0))
+
+    assert_same_run(resume(next(tmp_path.iterdir())), whole)
 
 
 def test_the_seed_decides(tmp_path: Path, tiny: Config) -> None:
@@ -375,7 +421,7 @@ def test_help_waits_for_no_torch() -> None:
 
 
 def wait_for(path: Path) -> None:
-    for _ in range(600):
+    for _ in range(2400):  # two minutes, for a busy machine
         if path.exists():
             return
         time.sleep(0.05)

@@ -1,10 +1,13 @@
 """The table is complete, repeatable, and says when it cannot say."""
 
+import json
+
 import numpy as np
 import pytest
 
 from cellrot_infer.errors import DataError
 from cellrot_infer.types import Floats
+from cellrot_train.evaluation import to_plain
 from cellrot_train.metrics import Indices
 from cellrot_train.protocol import Protocol, run_protocol
 
@@ -79,6 +82,30 @@ def test_values_of_folds_and_draws_are_kept(table: Protocol) -> None:
 
 def test_the_same_seed_gives_the_same_table(table: Protocol) -> None:
     assert run_protocol(two_views(), cells()[1], NAMES, budgets=(5, 1000)) == table
+
+
+def test_cells_that_do_not_count_teach_and_are_not_scored() -> None:
+    features, labels = cells()
+    half = np.arange(160) % 2 > 0
+    whole = run_protocol({"original": features}, labels, NAMES, budgets=())
+    counted = run_protocol(
+        {"original": features}, labels, NAMES, counted=half, budgets=()
+    )
+    alone = run_protocol({"original": features[half]}, labels[half], NAMES, budgets=())
+
+    found = counted.row("4 classes", "k-NN", 0, "original")
+    assert (whole.cells, counted.cells) == (160, 80)
+    assert found.scores != alone.row("4 classes", "k-NN", 0, "original").scores
+    spoilt = features.copy()
+    spoilt[~half] = 0  # what they teach is gone
+    taught = run_protocol({"original": spoilt}, labels, NAMES, counted=half, budgets=())
+    assert taught.row("4 classes", "k-NN", 0, "original").scores != found.scores
+
+
+def test_a_table_is_the_same_after_json(table: Protocol) -> None:
+    values = json.loads(json.dumps(to_plain(table)))
+
+    assert Protocol.from_dict(values) == table
 
 
 def test_rare_classes_and_unlabelled_cells_are_left_out_and_named() -> None:

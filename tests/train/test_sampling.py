@@ -12,7 +12,7 @@ import torch
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.objectives import UNLABELLED
 from cellrot_train.pixels import Pixels
-from cellrot_train.sampling import Feed, Plan, Share, ahead, draws
+from cellrot_train.sampling import Feed, Plan, Share, ahead, draws, vary
 
 LABELS = torch.tensor([0] * 60 + [1] * 20 + [2] * 4)
 ALL = torch.arange(len(LABELS))
@@ -130,3 +130,16 @@ def test_reading_ahead_really_runs_ahead_and_stops_with_its_reader() -> None:
     assert not made[4].is_set()
     reader.close()  # type: ignore[attr-defined]
     assert not made[4].is_set()
+
+
+def test_varied_cells_are_the_same_for_the_same_number_alone(pixels: Pixels) -> None:
+    config, patches = (
+        Config(side_px=64, view_px=48, augment="strong"),
+        pixels.images[:8],
+    )
+
+    first, again, other = (vary(patches, config, number) for number in (3, 3, 4))
+
+    assert first.shape == (8, 3, 48, 48)
+    assert torch.equal(first, again)
+    assert (first - other).abs().mean() > 1

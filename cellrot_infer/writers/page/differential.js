@@ -60,6 +60,7 @@ function renderLineages(counts, total) {
     item.hidden = count === 0;
     field(item, "count").textContent = count;
     field(item, "percent").textContent = `${percent(total ? count / total : 0)} %`;
+    field(item, "interval").textContent = range(wilson(count, total));
   }
   const isNone = !document.querySelector("[data-lineage]:not([hidden])");
   document.getElementById("no-lineage").hidden = !isNone;

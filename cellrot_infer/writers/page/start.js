@@ -29,7 +29,11 @@ function wire() {
   gallery.addEventListener("keydown", onKey);
   gallery.addEventListener("click", onClick);
   addEventListener("scroll", draw, { passive: true });
-  new ResizeObserver(layOut).observe(document.querySelector(".bench"));
+  let width = 0;
+  new ResizeObserver(() => {
+    if (width !== gallery.clientWidth) layOut(); // its height is the layout's own work
+    width = gallery.clientWidth;
+  }).observe(document.querySelector(".bench"));
   const follow = ([entry]) => document.body.classList.toggle("at-cells", entry.isIntersecting);
   new IntersectionObserver(follow, { rootMargin: "-30% 0px" }).observe(gallery);
   on("filter-class", "change", refilter);

@@ -1,0 +1,180 @@
+"""How much a model knows at home, and how much is left in laboratories it never saw.
+
+    python -m benchmarks.laboratories [MODEL ...] [--data ../shared/data] [--cells 0]
+
+At home: the test split of PBC, upright and turned by random angles. Elsewhere: the same
+cells as eight laboratories would show them (`benchmarks.looks`), and the white cells of
+BCCD, cut out by their boxes, of which the type is known for the frames with one cell.
+Writes benchmarks/results/laboratories.json.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.labelled import read_labelled
+from benchmarks.looks import LOOKS
+from cellrot_infer.certificate import turn
+from cellrot_infer.classify import Classifier, gathered
+from cellrot_infer.decision import decide
+from cellrot_infer.files import write_text
+from cellrot_infer.patches import cut_patches
+from cellrot_infer.types import Box, Cell, Patches, Predictions
+from cellrot_train import metrics
+from cellrot_train.cells import Cells, labelled_cells
+from cellrot_train.confidence import reliability, risk_coverage
+from cellrot_train.data import load_patch_set
+
+RESULTS = Path(__file__).parent / "results" / "laboratories.json"
+BCCD_TYPES = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
+SEED = 0
+Change = Callable[[Patches], Patches]
+
+
+def main() -> None:
+    """Measure the models and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=["hnet-r2"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cells", type=int, default=0, help="Of the test split, 0 all")
+    options = parser.parse_args()
+    if not (options.data / "pbc").is_dir():
+        sys.exit(f"skipped: {options.data / 'pbc'} is not here")
+    cells, _ = labelled_cells(load_patch_set(options.data / "pbc"), "test")
+    if options.cells:
+        cells = cells.at(np.arange(len(cells))[:: len(cells) // options.cells])
+    found = {name: measured(name, cells, options.data) for name in options.models}
+    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
+
+def measured(name: str, cells: Cells, data: Path) -> dict[str, Any]:
+    """Return the figures of one model, and print them as they come."""
+    classifier = Classifier.load(name)
+    home = judged(classifier, seen(classifier, cells, lambda patches: patches), cells)
+    figures: dict[str, Any] = {"sha256": classifier.sha256, "home": home}
+    show(f"{name} home", home)
+    turned = judged(classifier, seen(classifier, cells, turned_at_random()), cells)
+    figures["turned"] = turned
+    show("turned at random", turned)
+    figures["looks"] = {}
+    for look, change in LOOKS.items():
+        figures["looks"][look] = judged(
+            classifier, seen(classifier, cells, change), cells
+        )
+        show(look, figures["looks"][look])
+    scores = [entry["macro_f1"][0] for entry in figures["looks"].values()]
+    figures["worst look over home"] = min(scores) / home["macro_f1"][0]
+    figures["bccd"] = elsewhere(classifier, data)
+    print(f"worst look over home {figures['worst look over home']:.3f}")
+    print(f"BCCD {figures['bccd']}")
+    return figures
+
+
+def show(name: str, figures: dict[str, Any]) -> None:
+    """Print one line."""
+    print(
+        f"{name:22} macro-F1 {figures['macro_f1'][0]:.3f}  "
+        f"8 classes {figures['accuracy_8'][0]:.3f}  "
+        f"accepted {figures['accepted']:.3f} at {figures['accepted_accuracy']:.3f}  "
+        f"unknown {figures['unknown']:.3f}  ECE {figures['calibration_error']:.3f}",
+        flush=True,
+    )
+
+
+def turned_at_random() -> Change:
+    """Return what turns each patch by an angle of its own; always the same angles."""
+    chance = np.random.default_rng(SEED)
+
+    def change(patches: Patches) -> Patches:
+        angles = chance.uniform(0, 360, len(patches))
+        pairs = zip(patches, angles, strict=True)
+        return np.concatenate([turn(patch[None], angle) for patch, angle in pairs])
+
+    return change
+
+
+def seen(classifier: Classifier, cells: Cells, change: Change) -> Predictions:
+    """Return what `classifier` makes of the changed cells."""
+    parts = [classifier.classify(change(patches)) for _, patches in cells.parts()]
+    return gathered(parts, range(len(cells)))
+
+
+def judged(
+    classifier: Classifier, predictions: Predictions, cells: Cells
+) -> dict[str, Any]:
+    """Return the figures of one look at `cells`."""
+    names = classifier.card.class_names
+    predicted = predictions.probabilities.argmax(axis=1)
+    correct = predicted == cells.labels
+    eleven = metrics.judge(cells.labels, predicted, len(names))
+    merged, place = metrics.merge_classes(names, metrics.EIGHT_CLASSES)
+    eight = metrics.judge(place[cells.labels], place[predicted], len(merged))
+    decisions = [verdict.decision for verdict in decide(predictions, classifier.card)]
+    accepted = np.array([decision == "accepted" for decision in decisions])
+    confidence = predictions.probabilities.max(axis=1)
+    curve = risk_coverage(confidence, correct)
+    return {
+        "cells": len(cells),
+        "macro_f1": list(eleven.estimate(metrics.macro_f1)),
+        "accuracy": list(eleven.estimate(metrics.accuracy)),
+        "accuracy_8": list(eight.estimate(metrics.accuracy)),
+        "calibration_error": reliability(confidence, correct).error,
+        "accepted": float(accepted.mean()),
+        "accepted_accuracy": float(correct[accepted].mean()) if accepted.any() else 0.0,
+        "unknown": decisions.count("unknown") / len(decisions),
+        "error_at_coverage": {str(c): curve.risk_at(c) for c in (0.5, 0.8, 0.9, 0.95)},
+    }
+
+
+def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
+    """Return what `classifier` makes of the typed white cells of BCCD."""
+    patches, truth = bccd_cells(data, classifier.card.pixel_size_um)
+    predictions = classifier.classify(patches)
+    names = classifier.card.class_names
+    types = ["neutrophil" if "neutrophil" in name else name for name in names]
+    predicted = np.array([types[k] for k in predictions.probabilities.argmax(axis=1)])
+    decisions = [verdict.decision for verdict in decide(predictions, classifier.card)]
+    recalls = {t: float((predicted[truth == t] == t).mean()) for t in BCCD_TYPES}
+    accepted = np.array([decision == "accepted" for decision in decisions])
+    right = predicted == truth
+    return {
+        "cells": len(truth),
+        "balanced_accuracy": float(np.mean(list(recalls.values()))),
+        "recalls": recalls,
+        "accepted": float(accepted.mean()),
+        "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        "unknown": decisions.count("unknown") / len(decisions),
+    }
+
+
+def bccd_cells(data: Path, pixel_size_um: float) -> tuple[Patches, np.ndarray]:
+    """Return the patches and types of BCCD's frames with one white cell of four."""
+    kinds: dict[str, str] = defaultdict(str)
+    table = data / "frames" / "bccd" / "wbc_types.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            kinds[Path(row["frame"]).name] = row["wbc_types"]
+    patches, truth = [], []
+    for entry in read_labelled(data, "bccd"):
+        kind = kinds[Path(entry.frame.name).name]
+        if kind in BCCD_TYPES and len(entry.white_cells) == 1:
+            cell = boxed(entry.white_cells[0])
+            patches.append(cut_patches(entry.frame, [cell], pixel_size_um))
+            truth.append(kind)
+    return np.concatenate(patches), np.array(truth)
+
+
+def boxed(box: Box) -> Cell:
+    """Return a cell of which only the box is known."""
+    return Cell(box, (), (), 0.0, 0.0, touches_border=False, quality=0.0)
+
+
+if __name__ == "__main__":
+    main()

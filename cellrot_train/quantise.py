@@ -1,0 +1,177 @@
+"""Eight-bit convolutions in a finished graph: smaller, faster, as invariant as before.
+
+Convolutions over pixels are nearly all of the work, so they alone are quantised; what
+stands between them stays float32. Integers add up to the same sum in any order: where
+the kernels of a net turn with the image, its eight-bit twin turns with it bit for bit.
+
+What a convolution takes has one scale, what it gives has one for each channel, like the
+kernels that make it: a quiet channel must not drown in the steps of a loud one.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from numpy.typing import DTypeLike, NDArray
+from onnx import NodeProto, helper
+
+from cellrot_infer.certificate import QUARTER_TURNS, turn
+from cellrot_infer.types import Floats, Patches
+from cellrot_train.graph import constants_of, rewritten, values_of
+
+LEVELS, HALF = 255, 127  # of a map; where signs turn, as many levels for -x as for x
+ALIKE = 1e-3  # relative difference of least and most of a channel whose sign turns
+ROOM = 1.1  # over the largest value seen
+LEAST_SIZE = 2.0**-20  # of a channel that is always 0
+STEPS = 4  # of sizes to a factor of 2: rounding must not tell re from im
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How a map (N, C, H, W) is rounded: divided by `size` (C,) to multiples of `step`.
+
+    The level `zero` of 0..255 stands for 0. Where turning the image turns signs, no
+    value goes below `floor`: there are 128 levels below 0 and 127 above, and a value
+    that is too large must be cut alike on both sides.
+    """
+
+    size: Floats
+    step: float
+    zero: int
+    floor: float | None = None
+
+
+def quantise(model: bytes, patches: Patches) -> bytes:
+    """Return `model` with eight-bit convolutions, for the values that `patches` give.
+
+    The patches should be of training cells; they are seen in all quarter turns.
+    """
+    proto = onnx.load_from_string(model)
+    nodes, constants = list(proto.graph.node), constants_of(proto)
+    ends = {n.output[0]: _end(n, nodes) for n in nodes if _over_pixels(n, constants)}
+    starts = {node.input[0] for node in nodes if node.output[0] in ends}
+    levels = find_levels(model, starts, set(ends.values()), patches)
+    draft = Draft(levels, constants)
+    for node in nodes:
+        draft.add(node, ends.get(node.output[0]))
+        if node.output[0] in ends.values():
+            draft.restore(node.output[0])
+    return rewritten(proto, draft.nodes, draft.constants)
+
+
+def find_levels(
+    model: bytes, starts: Collection[str], ends: Collection[str], patches: Patches
+) -> dict[str, Levels]:
+    """Return the levels of what convolutions take (`starts`) and give (`ends`)."""
+    names = sorted({*starts, *ends})
+    turned = [turn(patches, 90 * turns) for turns in (0, *QUARTER_TURNS)]
+    nothing = np.zeros(1, np.float32)
+    least, most = (dict.fromkeys(names, nothing) for _ in range(2))
+    for values in values_of(model, names, np.concatenate(turned)):
+        for name, value in zip(names, values, strict=True):
+            least[name] = np.minimum(least[name], value.min(axis=(0, 2, 3)))
+            most[name] = np.maximum(most[name], value.max(axis=(0, 2, 3)))
+    return {
+        name: _levels(least[name], most[name], alike=name not in ends) for name in names
+    }
+
+
+@dataclass
+class Draft:
+    """A graph in the making: its nodes in order, and the constants of both graphs."""
+
+    levels: Mapping[str, Levels]
+    constants: dict[str, NDArray]
+    nodes: list[NodeProto] = field(default_factory=list)
+    rounded: dict[str, str] = field(default_factory=dict)  # maps over their size
+    restored: dict[str, str] = field(default_factory=dict)  # times their size again
+
+    def add(self, node: NodeProto, end: str | None) -> None:
+        """Append `node`, in eight bits where its result is to be rounded at `end`."""
+        source = node.input[0]
+        node.input[:] = [self.restored.get(name, name) for name in node.input]
+        if end:
+            if source not in self.rounded:
+                even = self._cut(node.input[0], source)
+                self.rounded[source] = self._rounded(even, source)
+            weights = self._weights(node, self.levels[source], self.levels[end].size)
+            node.input[:] = [self.rounded[source], *weights]
+        self.nodes.append(node)
+
+    def restore(self, name: str) -> None:
+        """Round what a convolution gives and multiply it by its size."""
+        size = self._keep(f"{name}/size", self.levels[name].size[:, None, None], "f4")
+        self.rounded[name] = self._rounded(name, name)
+        even = self._cut(self.rounded[name], name)
+        self.restored[name] = self._node("Mul", even, size)
+
+    def _cut(self, value: str, name: str) -> str:
+        floor = self.levels[name].floor
+        if floor is None:
+            return value
+        return self._node("Max", value, self._keep(f"{name}/floor", floor, "f4"))
+
+    def _rounded(self, value: str, name: str) -> str:
+        step = self._keep(f"{name}/step", self.levels[name].step, "f4")
+        zero = self._keep(f"{name}/zero", self.levels[name].zero, "u1")
+        levels = self._node("QuantizeLinear", value, step, zero)
+        return self._node("DequantizeLinear", levels, step, zero)
+
+    def _weights(self, node: NodeProto, given: Levels, size: Floats) -> Iterator[str]:
+        """Yield kernel and bias of `node`, as integers and what they stand for."""
+        kernel = self.constants[node.input[1]] / size[:, None, None, None]
+        each_alone = kernel.shape[1] == 1  # a channel is made of one channel
+        kernel *= given.size.reshape((-1, 1, 1, 1) if each_alone else (-1, 1, 1))
+        step = np.abs(kernel).max(axis=(1, 2, 3)).clip(min=LEAST_SIZE) / HALF
+        yield self._integers(f"{node.output[0]}/kernel", kernel, step, "i1")
+        for bias in node.input[2:]:
+            name, value = f"{node.output[0]}/bias", self.constants[bias] / size
+            yield self._integers(name, value, step * given.step, "i4")
+
+    def _integers(
+        self, name: str, values: NDArray, step: NDArray, kind: DTypeLike
+    ) -> str:
+        """Round `values` (C, ...) to multiples of `step` (C,)."""
+        whole = np.rint(values / step.reshape(-1, *[1] * (values.ndim - 1)))
+        integers = self._keep(name, whole, kind)
+        return self._node(
+            "DequantizeLinear", integers, self._keep(f"{name}/step", step, "f4"), axis=0
+        )
+
+    def _keep(self, name: str, value: object, kind: DTypeLike) -> str:
+        self.constants[name] = np.asarray(value, kind)
+        return name
+
+    def _node(self, operator: str, *inputs: str, axis: int | None = None) -> str:
+        name = f"{inputs[0]}/{operator}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], axis=axis))
+        return name
+
+
+def _over_pixels(node: NodeProto, constants: Mapping[str, NDArray]) -> bool:
+    return node.op_type == "Conv" and constants[node.input[1]].shape[-1] > 1
+
+
+def _end(node: NodeProto, nodes: Iterable[NodeProto]) -> str:
+    """Return where the result of a convolution is rounded: after its ReLU, if any."""
+    users = [user for user in nodes if node.output[0] in user.input]
+    follows = len(users) == 1 and users[0].op_type == "Relu"
+    return users[0].output[0] if follows else node.output[0]
+
+
+def _levels(least: Floats, most: Floats, *, alike: bool) -> Levels:
+    """Return the levels for channels (C,) between `least` and `most`.
+
+    `alike` gives all channels the same size, which the step can be in charge of.
+    """
+    size = np.ones_like(most)
+    if not alike:
+        reach = np.maximum(-least, most).clip(min=LEAST_SIZE)
+        size = np.exp2(np.ceil(np.log2(reach) * STEPS) / STEPS)
+    low, high = float((-least / size).max()) * ROOM, float((most / size).max()) * ROOM
+    if (np.abs(least + most) < ALIKE * most).any():
+        step = max(low, high) / HALF
+        return Levels(size, step, HALF + 1, -HALF * step)
+    step = max(low + high, LEAST_SIZE) / LEVELS
+    return Levels(size, step, round(low / step))

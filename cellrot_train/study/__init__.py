@@ -1,0 +1,1 @@
+"""The study: does rotation invariance help? What is compared, measured and said."""

@@ -1,0 +1,257 @@
+"""Large images are counted as frames are, wherever they are cut."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellrot_infer import pipeline, scan
+from cellrot_infer.classify import Classifier
+from cellrot_infer.errors import FrameError
+from cellrot_infer.largeimage import LargeImage, in_tiles, open_large
+from cellrot_infer.pipeline import FrameResult, analyze_frame, analyze_large
+from cellrot_infer.scan import Quiet
+from cellrot_infer.tiles import inside, middle_px
+from cellrot_infer.types import (
+    RGB,
+    Box,
+    Frame,
+    Patches,
+    PixelSize,
+    Predictions,
+    Selection,
+)
+from tests.conftest import write_model
+from tests.infer.scanners import halved
+from tests.infer.stitched import stitched
+
+UM = 0.17
+PIXELS = stitched(640, 520, UM)
+FRAME = Frame("a.png", PIXELS, PixelSize(UM, "option"))
+
+
+@pytest.fixture
+def classifier(tiny_model: Path) -> Classifier:
+    return Classifier.load(tiny_model, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut into tiles of 51 um, so that small images have many."""
+    monkeypatch.setattr("cellrot_infer.tiles.Grid.tiles.__defaults__", (2,))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> FrameResult:
+    """Return what is found in the whole image, in tiles of the usual size."""
+    model = write_model(tmp_path_factory.mktemp("whole"))
+    return analyze_large(in_tiles(FRAME), Classifier.load(model, device="cpu"))
+
+
+def saved(folder: Path, pixels: RGB = PIXELS, **options: Any) -> Path:  # noqa: ANN401
+    """Write `pixels` as a tiled TIFF that knows its pixel size."""
+    path = folder / "slide.tif"
+    told: dict[str, Any] = {
+        "resolution": (1e4 / UM, 1e4 / UM),
+        "resolutionunit": "CENTIMETER",
+    }
+    tiled: dict[str, Any] = {
+        "tile": (128, 128),
+        "photometric": "rgb",
+        "compression": "zlib",
+    }
+    tifffile.imwrite(path, pixels, **tiled, **told, **options)
+    return path
+
+
+def counted(image: LargeImage, classifier: Classifier, **chosen: Any) -> FrameResult:  # noqa: ANN401
+    return analyze_large(image, classifier, Selection(**chosen))
+
+
+def test_a_file_read_in_parts_gives_the_findings_of_a_frame_in_memory(
+    tmp_path: Path, classifier: Classifier, whole: FrameResult
+) -> None:
+    image = open_large(saved(tmp_path))
+    in_parts = counted(image, classifier)
+
+    assert len(in_parts.findings) > 5
+    assert in_parts.record.pixel_size.um == pytest.approx(UM)
+    for one, other in zip(in_parts.findings, whole.findings, strict=True):
+        assert (one.cell.box, one.label) == (other.cell.box, other.label)
+    image.close()
+
+
+def test_a_frame_that_fits_is_one_piece_and_a_larger_one_is_not(
+    classifier: Classifier, whole: FrameResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_piece = analyze_frame(FRAME, classifier)
+    monkeypatch.setattr(pipeline, "fits", lambda frame: False)
+    tiled = analyze_frame(FRAME, classifier)
+
+    assert one_piece.frame is FRAME
+    assert tiled.findings == whole.findings != one_piece.findings
+    assert len(tiled.findings) == len(one_piece.findings)
+
+
+def test_a_region_gives_the_cells_that_the_whole_has_there(
+    classifier: Classifier, whole: FrameResult
+) -> None:
+    image = in_tiles(FRAME)
+    region = Box(133, 101, 311, 259)
+    part = counted(image, classifier, region=region)
+    there = [f.cell for f in whole.findings if inside(region, *middle_px(f.cell))]
+
+    assert 0 < len(there) < len(whole.findings)
+    assert [finding.cell for finding in part.findings] == there
+    assert [finding.number for finding in part.findings] == list(
+        range(1, len(there) + 1)
+    )
+    assert part.record == whole.record
+
+
+def test_a_region_outside_of_the_image_is_refused(classifier: Classifier) -> None:
+    selection = Selection(Box(640, 0, 50, 50))
+    reason = r"a\.png: --region lies outside of its 640 x 520 pixels"
+
+    with pytest.raises(FrameError, match=reason):
+        analyze_large(in_tiles(FRAME), classifier, selection)
+    with pytest.raises(FrameError, match=reason):
+        analyze_frame(FRAME, classifier, selection)
+
+
+def test_no_more_cells_are_counted_than_asked_for_and_they_are_from_all_over(
+    classifier: Classifier, whole: FrameResult
+) -> None:
+    some = counted(in_tiles(FRAME), classifier, max_cells=4)
+
+    assert len(some.findings) == 4
+    assert {f.cell for f in some.findings} < {f.cell for f in whole.findings}
+    assert np.ptp([f.cell.box.y_px for f in some.findings]) > 150
+    assert any(
+        "stopped at 4 cells, as asked" in warning for warning in some.record.warnings
+    )
+    assert not whole.record.warnings
+
+
+def test_cells_of_a_smaller_copy_are_given_in_pixels_of_the_image(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    path = tmp_path / "slide.tif"
+    options: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(PIXELS, subifds=1, **options)
+        writer.write(halved(PIXELS), subfiletype=1, **options)
+    results = []
+    for level in (0, 1):
+        image = open_large(path, level=level, pixel_size_um=UM)
+        results.append(counted(image, classifier, level=level))
+        patches = np.stack(list(results[-1].patches))
+        assert patches.shape == (len(results[-1].findings), 256, 256, 3)
+        image.close()
+    fine, coarse = results
+
+    assert coarse.record == fine.record
+    boxes = [finding.cell.box for finding in fine.findings]
+    near = [
+        min(
+            abs(box.x_px - f.cell.box.x_px) + abs(box.y_px - f.cell.box.y_px)
+            for box in boxes
+        )
+        for f in coarse.findings
+    ]
+    assert len(near) > 0.8 * len(boxes)
+    assert np.median(near) < 10
+    areas = [sum(f.cell.area_um2 for f in each.findings) for each in results]
+    assert areas[1] == pytest.approx(areas[0], rel=0.15)
+
+
+def test_patches_are_cut_again_as_they_were_classified(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RGB] = []
+    classify = classifier.classify
+
+    def watched(patches: Patches) -> Predictions:
+        seen.extend(patches)
+        return classify(patches)
+
+    monkeypatch.setattr(classifier, "classify", watched)
+    image = in_tiles(FRAME)
+    again = list(counted(image, classifier).patches)
+
+    assert {patch.tobytes() for patch in again} == {patch.tobytes() for patch in seen}
+
+
+def test_empty_glass_is_skipped(classifier: Classifier) -> None:
+    glass = np.full((900, 1100, 3), 226, np.uint8)
+    glass[:250, :250] = PIXELS[200:450, 300:550]
+    found = scan.scan(in_tiles(Frame("a", glass, PixelSize(UM, "option"))), classifier)
+
+    assert found.cells
+    assert found.seen == found.tiles
+    assert found.empty > found.tiles / 2
+
+
+def test_an_image_of_glass_alone_has_no_cells(classifier: Classifier) -> None:
+    glass = np.full((900, 1100, 3), 226, np.uint8)
+
+    assert (
+        counted(
+            in_tiles(Frame("a", glass, PixelSize(UM, "option"))), classifier
+        ).findings
+        == ()
+    )
+
+
+def test_the_overview_shows_the_image(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cellrot_infer.overview.SIDE_PX", 160)
+    image = in_tiles(FRAME)
+    view = counted(image, classifier).frame
+
+    expected = halved(halved(PIXELS)).astype(int)
+    assert view.pixels.shape == (130, 160, 3)
+    assert view.pixel_size_um == pytest.approx(4 * UM)
+    assert np.abs(view.pixels - expected).mean() < 3
+
+
+class Steps(Quiet):
+    """Adds up what it is told."""
+
+    expected = done = 0
+
+    def expect(self, steps: int) -> None:
+        self.expected += steps
+
+    def advance(self) -> None:
+        self.done += 1
+
+
+@pytest.mark.parametrize("max_cells", [None, 3])
+def test_as_many_steps_are_done_as_expected(
+    classifier: Classifier, max_cells: int | None
+) -> None:
+    steps = Steps()
+    image = in_tiles(FRAME)
+    analyze_large(image, classifier, Selection(max_cells=max_cells), steps)
+
+    assert steps.done == steps.expected > 0
+
+
+def test_damage_in_the_middle_of_a_slide_is_a_failure_of_that_slide(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    path = saved(tmp_path)
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[0].dataoffsets[8]
+    data = bytearray(path.read_bytes())
+    data[start : start + 100] = bytes(100)
+    path.write_bytes(data)
+    image = open_large(path)
+    result = pipeline.analyze_or_fail(image, classifier)
+    image.close()
+
+    assert "damaged near" in str(result)

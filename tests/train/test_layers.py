@@ -1,0 +1,259 @@
+"""Every layer keeps the law that its docstring states, and an ordinary one does not."""
+
+import cmath
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cellrot_train.encoders.hnet import STEM_WIDTHS_PX, Block, Stage, Stem
+from cellrot_train.layers.activation import Rectify
+from cellrot_train.layers.folding import folded
+from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead, Streams
+from cellrot_train.layers.pooling import Disc, DiscMean, Energy, Halve, Invariants
+from cellrot_train.layers.rotation import Turn
+
+MIXED, SCALAR, COLOURS = Streams(3, 4), Streams(1, 4), Streams(1, 3)
+ROUNDING = 1e-6
+ANGLES_RAD = [math.radians(degrees) for degrees in (10, 30, 45, 77, 200)]
+
+
+class Case(NamedTuple):
+    """A layer, the streams that it takes and gives, and the side of its input."""
+
+    build: Callable[[], nn.Module]
+    inputs: Streams
+    outputs: Streams
+    side_px: int = 17
+
+    def layer(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.build().eval()
+
+
+# Of odd sides, so that a pixel lies in the centre and stays there when the map turns.
+MAPS = {
+    "convolution": Case(lambda: HarmonicConv2d(MIXED, MIXED), MIXED, MIXED),
+    "conjugate": Case(
+        lambda: HarmonicConv2d(MIXED, MIXED, conjugate=True), MIXED, MIXED
+    ),
+    "order 0": Case(lambda: HarmonicConv2d(SCALAR, SCALAR), SCALAR, SCALAR),
+    "stride 2": Case(
+        lambda: HarmonicConv2d(COLOURS, MIXED, 8, 2, widths_px=STEM_WIDTHS_PX),
+        COLOURS, MIXED, 34,
+    ),
+    "halve": Case(lambda: Halve(MIXED.channels), MIXED, MIXED, 34),
+    "disc": Case(lambda: Disc(17), MIXED, MIXED),
+    "rectify": Case(lambda: Rectify(MIXED), MIXED, MIXED),
+    "stem": Case(lambda: Stem(MIXED, 17), COLOURS, MIXED, 34),
+    "stage": Case(lambda: Stage(MIXED, MIXED, 17), MIXED, MIXED, 34),
+    "block": Case(lambda: Block(MIXED, 17), MIXED, MIXED),
+}  # fmt: skip
+NUMBERS = {
+    "read": Case(lambda: HarmonicRead(MIXED, MIXED, 17), MIXED, MIXED),
+    "mean": Case(lambda: DiscMean(17), MIXED, MIXED),
+    "invariants": Case(
+        lambda: nn.Sequential(Disc(17), Energy(), Invariants([MIXED])),
+        MIXED, Streams(1, 12),
+    ),
+}  # fmt: skip
+ORDINARY = {
+    "convolution": Case(
+        lambda: nn.Conv2d(MIXED.channels, MIXED.channels, 5, padding=2), MIXED, MIXED
+    ),
+    "activation": Case(nn.ReLU, MIXED, MIXED),
+    "stride 2": Case(lambda: nn.Conv2d(3, 4, 3, 2, 1), COLOURS, SCALAR, 34),
+}
+# Of the norm, at other angles than quarter turns.
+TOLERANCES = {
+    "disc": ROUNDING,  # its centre is left alone
+    "rectify": ROUNDING,  # looks at no neighbours
+    "halve": 3e-3,  # eight taps each way are not quite round
+    "order 0": 5e-3,  # nor are five
+    "convolution": 0.02,  # five taps hold two waves around a centre
+    "conjugate": 0.04,  # and four waves less well
+    "stride 2": 0.06,  # sees blobs at half their size
+    "stem": 0.07,
+    "stage": 0.02,
+    "block": 0.01,  # adds the input, which turns as it is
+    "read": 5e-3,  # sums of a whole map come near to integrals
+    "mean": 3e-3,
+    "invariants": 3e-3,
+}
+
+
+def parts(x: Tensor, streams: Streams) -> Tensor:
+    """Return streams (N, C, ...) as complex numbers (N, orders, fields, ...)."""
+    fields, rest = streams.fields, (streams.orders - 1) * streams.fields
+    scalar, real, imaginary = x.split([fields, rest, rest], dim=1)
+    z = torch.cat([scalar + 0j, torch.complex(real, imaginary)], dim=1)
+    return z.unflatten(1, (streams.orders, fields))
+
+
+def whole(z: Tensor) -> Tensor:
+    """Return the streams (N, C, ...) of complex numbers (N, orders, fields, ...)."""
+    others = z[:, 1:].flatten(1, 2)
+    return torch.cat([z[:, 0].real, others.real, others.imag], dim=1)
+
+
+def phases(x: Tensor, streams: Streams, angle_rad: float) -> Tensor:
+    """Return streams with each order m multiplied by exp(i * m * angle)."""
+    order = torch.arange(streams.orders)
+    factor = torch.polar(torch.ones(streams.orders), order * angle_rad)
+    z = parts(x, streams)
+    return whole(z * factor.reshape(1, -1, *[1] * (z.ndim - 2)))
+
+
+def drawn(streams: Streams, side_px: int, angle_rad: float = 0.0) -> Tensor:
+    """Return 8 maps of streams, drawn by formula and turned by `angle_rad`."""
+    shape = (8, streams.orders, streams.fields, 6)  # six smooth blobs a field
+    chance = torch.Generator().manual_seed(0)
+    radius, around, phase, size = (
+        torch.rand(shape, generator=chance) for _ in range(4)
+    )
+    centre = torch.polar(0.3 * radius, 2 * math.pi * around)[..., None, None]
+    along = (torch.arange(side_px) + 0.5) / side_px - 0.5
+    place = torch.complex(along[None, :], -along[:, None]) * cmath.exp(-1j * angle_rad)
+    width = (3 + 2 * size[..., None, None]) / 34
+    blobs = torch.exp(-((place - centre).abs() ** 2) / (2 * width**2))
+    colour = torch.polar(torch.ones(shape), 2 * math.pi * phase)[..., None, None]
+    return phases(whole((colour * blobs).sum(dim=3)), streams, angle_rad)
+
+
+def centre(x: Tensor) -> Tensor:
+    """Return the pixel in the centre of maps of odd side, or numbers as they are."""
+    return x if x.ndim == 2 else x[..., x.shape[-1] // 2, x.shape[-1] // 2]
+
+
+def change(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@torch.no_grad()
+def quarter_error(case: Case) -> float:
+    """Return how badly the layer keeps its law when the map turns by 90 degrees."""
+    layer, x = case.layer(), drawn(case.inputs, case.side_px)
+    found = layer(phases(x.rot90(1, (2, 3)), case.inputs, math.pi / 2))
+    expected = layer(x)
+    if expected.ndim == 4:
+        expected = expected.rot90(1, (2, 3))
+    return change(found, phases(expected, case.outputs, math.pi / 2))
+
+
+@torch.no_grad()
+def angle_error(case: Case) -> float:
+    """Return how badly it keeps it at other angles, where the map stays in place."""
+    layer = case.layer()
+    expected = centre(layer(drawn(case.inputs, case.side_px)))
+    return max(
+        change(
+            centre(layer(drawn(case.inputs, case.side_px, angle_rad))),
+            phases(expected, case.outputs, angle_rad),
+        )
+        for angle_rad in ANGLES_RAD
+    )
+
+
+LAYERS = MAPS | NUMBERS
+LEARNED = ("convolution", "conjugate", "order 0", "stride 2")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_quarter_turns_are_exact(name: str) -> None:
+    assert quarter_error(LAYERS[name]) < ROUNDING
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_other_angles_are_within_the_tolerance(name: str) -> None:
+    assert angle_error(LAYERS[name]) < TOLERANCES[name]
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_the_checks_reject_ordinary_layers(name: str) -> None:
+    assert quarter_error(ORDINARY[name]) > 0.05
+    assert angle_error(ORDINARY[name]) > 0.05
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_map_does_not_depend_on_its_batch(name: str) -> None:
+    case = LAYERS[name]
+    layer, x = case.layer(), drawn(case.inputs, case.side_px)
+
+    alone = torch.cat([layer(one[None]) for one in x])
+
+    assert change(layer(x), alone) < ROUNDING
+
+
+def photographs(streams: Streams, side_px: int) -> Tensor:
+    """Return noise that is alike over some pixels, with a mean where that is real."""
+    x = torch.randn(32, streams.channels, side_px, side_px)
+    x = nn.functional.avg_pool2d(x, 5, stride=1, padding=2)
+    x = x / x.std()
+    x[:, : streams.fields] += 1
+    return x / x.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_order_keeps_its_energy_whatever_the_weights(
+    name: str, scale: float
+) -> None:
+    case = MAPS[name]
+    layer, x = case.layer(), photographs(case.inputs, case.side_px)
+    assert isinstance(layer, HarmonicConv2d)
+    layer.mixture.weight.data *= scale
+
+    with torch.no_grad():
+        given, found = parts(x, case.inputs), parts(layer(x), case.outputs)
+
+    for order in found.abs().square().mean(dim=(0, 2, 3, 4)):
+        assert 1 / 3 < (order / given.abs().square().mean()).item() < 3
+
+
+@pytest.mark.parametrize("name", [*LEARNED, "stem", "stage", "block", "read"])
+def test_folding_keeps_what_a_layer_computes(name: str) -> None:
+    case = LAYERS[name]
+    net, x = nn.Sequential(case.layer()), drawn(case.inputs, case.side_px)
+
+    with torch.no_grad():
+        assert change(folded(net)(x), net(x)) < ROUNDING
+
+
+@pytest.mark.parametrize("name", ["stage", "read", "invariants"])
+def test_a_layer_compiles_as_one_graph(name: str) -> None:
+    case = LAYERS[name]
+    layer, x = case.layer(), drawn(case.inputs, case.side_px)
+
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+
+    assert change(compiled(x), layer(x)) < ROUNDING
+
+
+def test_turning_an_image_is_drawing_it_turned() -> None:
+    image = drawn(COLOURS, 64)
+
+    for angle_rad in (*ANGLES_RAD, math.pi / 2):
+        vector = torch.tensor([math.cos(angle_rad), math.sin(angle_rad)]).expand(8, 2)
+        turned = Disc(64)(Turn(64)(image, vector))
+        expected = Disc(64)(drawn(COLOURS, 64, angle_rad))
+        assert change(turned, expected) < 0.02  # it reads between pixels
+
+
+def test_a_filter_off_its_centre_is_refused() -> None:
+    for size, stride in ((4, 1), (5, 2)):
+        with pytest.raises(ValueError, match="must both be odd or even"):
+            HarmonicConv2d(MIXED, MIXED, size, stride)
+
+
+def test_more_orders_hold_more_maps() -> None:
+    """Orders beyond 0 have a real and an imaginary part, and filters with phases."""
+    plain, mixed = HarmonicConv2d(SCALAR, SCALAR), HarmonicConv2d(MIXED, MIXED)
+    both = HarmonicConv2d(MIXED, MIXED, conjugate=True)
+
+    assert plain.kernel().shape == (4, 4, 5, 5)
+    assert mixed.kernel().shape == (20, 20, 5, 5)
+    assert plain.mixture.weight.numel() < mixed.mixture.weight.numel()
+    assert mixed.mixture.weight.numel() < both.mixture.weight.numel()

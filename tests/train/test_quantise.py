@@ -1,0 +1,96 @@
+"""Eight bits: nearly the same answers, and the same at every quarter turn."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cellrot_infer.certificate import turn
+from cellrot_infer.types import Floats, Patches
+from cellrot_train.data import load_patch_set
+from cellrot_train.deployed import Deployed
+from cellrot_train.encoders import build_encoder
+from cellrot_train.export import to_onnx
+from cellrot_train.graph import constants_of, values_of
+from cellrot_train.half import halve
+from cellrot_train.novelty import Novelty
+from cellrot_train.pixels import decode_patches
+from cellrot_train.quantise import quantise
+
+SAMPLES = Path(__file__).parents[1] / "data" / "patches"
+Graphs = tuple[str, bytes, bytes]  # an encoder, its graph, the same in eight bits
+HARMONIC = ("hnet-r0", "hnet-r2")
+
+
+@pytest.fixture(scope="module")
+def patches() -> Patches:
+    return decode_patches(load_patch_set(SAMPLES), range(0, 374, 12), 256)
+
+
+@pytest.fixture(scope="module", params=[*HARMONIC, "baseline"])
+def graphs(
+    request: pytest.FixtureRequest, patches: Patches
+) -> tuple[str, bytes, bytes]:
+    """Return graphs of random weights; of the patches only the first were seen."""
+    torch.manual_seed(0)
+    body = build_encoder(request.param, side_px=48, width=8)
+    size = body.feature_size
+    novelty = Novelty(torch.eye(size), torch.zeros(2, size))
+    net = Deployed(body, torch.nn.Linear(size, 11), novelty, 64, 48).eval()
+    graph = to_onnx(net)
+    return request.param, graph, quantise(graph, patches[:8])
+
+
+def embeddings(graph: bytes, patches: Patches) -> Floats:
+    found = [part[0] for part in values_of(graph, ["embeddings"], patches)]
+    return np.concatenate(found)
+
+
+def distance(a: Floats, b: Floats) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def test_eight_bits_say_nearly_the_same(graphs: Graphs, patches: Patches) -> None:
+    _, whole, small = graphs
+
+    expected, actual = (embeddings(graph, patches) for graph in (whole, small))
+
+    assert 1e-4 < distance(actual, expected) < 0.15
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_quarter_turn_changes_nothing_in_eight_bits(
+    graphs: Graphs, patches: Patches, quarters: int
+) -> None:
+    encoder, _, small = graphs
+    upright = embeddings(small, patches)
+
+    change = np.abs(embeddings(small, turn(patches, 90 * quarters)) - upright).max()
+
+    if encoder in HARMONIC:
+        assert change < 1e-5 * np.abs(upright).max()
+    else:  # the check can tell
+        assert change > 1e-2 * np.abs(upright).max()
+
+
+def test_convolutions_over_pixels_alone_are_in_eight_bits(
+    graphs: Graphs,
+) -> None:
+    constants = constants_of(onnx.load_from_string(graphs[2]))
+    kernels = [value for value in constants.values() if value.ndim == 4]
+
+    assert {value.dtype for value in kernels if value.shape[-1] > 1} == {np.dtype("i1")}
+    assert constants["head.weight"].dtype == np.float32
+
+
+def test_half_precision_halves_the_file_and_changes_little(
+    graphs: Graphs, patches: Patches
+) -> None:
+    _, whole, _ = graphs
+
+    smaller = halve(whole)
+
+    assert len(smaller) < 0.65 * len(whole)
+    assert distance(embeddings(smaller, patches), embeddings(whole, patches)) < 0.01
