@@ -151,6 +151,11 @@ def analyze_large(
     findings = _findings(image.name, found.cells, found.predictions, classifier)
     width, height = image.raster.sizes_px[0]
     warnings = image.warnings
+    others = found.seen - found.empty
+    warnings += tuple(
+        f"{count} of {others} tiles with cells: {fault}"
+        for fault, count in found.faults.items()
+    )
     if len(findings) == selection.max_cells:
         looked = f"{found.seen} of {found.tiles} tiles were looked at"
         warnings += (f"stopped at {len(findings)} cells, as asked; {looked}",)
