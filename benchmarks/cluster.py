@@ -47,7 +47,7 @@ RESULT = Path(__file__).parent / "results" / "cluster.json"
 FRAMES = Path(__file__).parent.parent / "tests" / "data" / "frames"
 MODEL = "hnet-r0"
 KINDS = "csv", "json", "html"
-COMPARED = 60  # tiles that are counted by one worker and by many
+COMPARED = 24  # tiles that are counted by one worker and by many
 EMPTY = 2_000  # tasks that do nothing, which tell how many a scheduler can give out
 
 

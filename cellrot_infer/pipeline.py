@@ -1,6 +1,7 @@
 """Frames into a report: composes the steps, computes nothing itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,11 @@ def read_frames(
     several = pixel_size_um is None and len(paths) > 1
     scales = judge_scales(paths) if several else {}
     for path in paths:
-        yield read_or_fail(
+        frame = read_or_fail(
             path, pixel_size_um=pixel_size_um, fallback_um=fallback_um, scales=scales
         )
+        with closing(frame) if isinstance(frame, LargeImage) else nullcontext():
+            yield frame  # a large one is read until the next is asked for
 
 
 def read_or_fail(
@@ -151,6 +154,11 @@ def analyze_large(
     findings = _findings(image.name, found.cells, found.predictions, classifier)
     width, height = image.raster.sizes_px[0]
     warnings = image.warnings
+    others = found.seen - found.empty
+    warnings += tuple(
+        f"{count} of {others} tiles with cells: {fault}"
+        for fault, count in found.faults.items()
+    )
     if len(findings) == selection.max_cells:
         looked = f"{found.seen} of {found.tiles} tiles were looked at"
         warnings += (f"stopped at {len(findings)} cells, as asked; {looked}",)

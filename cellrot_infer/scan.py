@@ -5,8 +5,8 @@ while they work.
 """
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ from cellrot_infer.tiles import (
 from cellrot_infer.types import (
     EVERYTHING,
     PATCH_SIDE_PX,
+    RGB,
     Box,
     Cell,
     Frame,
@@ -40,6 +41,8 @@ from cellrot_infer.types import (
 
 AHEAD = 2  # tiles begun beyond those in work
 GOLDEN = (5**0.5 - 1) / 2
+
+Looked = tuple[Found, RGB]  # what `look` gives
 
 
 class Progress(Protocol):
@@ -70,7 +73,8 @@ class Scan:
     """What was found in a large image, from top to bottom, in pixels of its level 0.
 
     `overview` is a smaller copy of the image, white where it was not looked at. Of the
-    `tiles` that were to be looked at, `seen` were, and `empty` showed no nucleus.
+    `tiles` that were to be looked at, `seen` were, and `empty` showed no nucleus;
+    `faults` says of how many of the others what speaks against their cells.
     """
 
     cells: tuple[Cell, ...]
@@ -80,6 +84,7 @@ class Scan:
     tiles: int
     seen: int
     empty: int
+    faults: Mapping[str, int]
 
 
 def scan(
@@ -102,8 +107,9 @@ def scan(
     with ThreadPoolExecutor(classifier.threads) as pool:
         reference = find_reference(image, grid, pool.map)
         work = partial(look, image, grid, reference, classifier, overview.factor)
-        for tile, found in _in_turn(pool, work, tiles, classifier.threads + AHEAD):
-            overview.paste(tile.core, found.view)
+        ahead = classifier.threads + AHEAD
+        for tile, (found, view) in _in_turn(pool, work, tiles, ahead):
+            overview.paste(tile.core, view)
             founds.append(_first(_within(found, region), room))
             room -= len(founds[-1].cells)
             progress.advance()
@@ -119,6 +125,7 @@ def scan(
         len(tiles),
         len(founds),
         sum(found.predictions is None for found in founds),
+        Counter(fault for found in founds for fault in found.faults),
     )
 
 
@@ -144,12 +151,12 @@ def _in_view(grid: Grid, region: Box, *, spread: bool) -> list[Tile]:
 
 def _in_turn(
     pool: ThreadPoolExecutor,
-    work: Callable[[Tile], Found],
+    work: Callable[[Tile], Looked],
     tiles: Sequence[Tile],
     most: int,
-) -> Iterator[tuple[Tile, Found]]:
+) -> Iterator[tuple[Tile, Looked]]:
     """Yield what is found in each of `tiles`, in their order; `most` are begun."""
-    begun: deque[tuple[Tile, Future[Found]]] = deque()
+    begun: deque[tuple[Tile, Future[Looked]]] = deque()
     try:
         for tile in tiles:
             begun.append((tile, pool.submit(work, tile)))

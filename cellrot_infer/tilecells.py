@@ -12,6 +12,7 @@ from cellrot_infer import stain
 from cellrot_infer.classify import Classifier
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.patches import cut_patches
+from cellrot_infer.quality import field_quality
 from cellrot_infer.raster import scanned
 from cellrot_infer.reference import GLANCE, Reference
 from cellrot_infer.segment import find_cells
@@ -25,14 +26,14 @@ OUTLINE_PX = 1.0  # to which outlines are simplified, since millions of points a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The cells of a tile, in pixels of the level, and a coarse view of its core.
+    """The cells of a tile, in pixels of the level, and what speaks against them.
 
     `predictions` are None where no nucleus was suspected.
     """
 
     cells: list[Cell]
     predictions: Predictions | None
-    view: RGB
+    faults: tuple[str, ...] = ()
 
 
 def look(
@@ -42,8 +43,8 @@ def look(
     classifier: Classifier,
     factor: float,
     tile: Tile,
-) -> Found:
-    """Return what is in `tile`; its view is `factor` times smaller."""
+) -> tuple[Found, RGB]:
+    """Return what is in `tile`, and its core, `factor` times smaller."""
     around = grid.around(tile, AROUND)
     coarse = max(1.0, grid.block_px / BLOCK * GLANCE)
     finest = min(coarse, factor)
@@ -51,7 +52,7 @@ def look(
     view = _part(glance, around, tile.core)
     small = stain.shrink(glance, finest / coarse)
     if not _suspicious(small, around, image.size_px, reference):
-        return Found([], None, view)
+        return Found([], None), view
     cells, pixels = tile_cells(image, grid, reference, tile)
     frame = Frame(
         image.name,
@@ -62,7 +63,8 @@ def look(
     patches = cut_patches(frame, cells, card_um, reference.glass_rgb)
     x, y = tile.box.x_px, tile.box.y_px
     own = [_simplified(moved(cell, x, y)) for cell in cells]
-    return Found(own, classifier.classify(patches), view)
+    faults = field_quality(frame, cells).warnings if cells else ()
+    return Found(own, classifier.classify(patches), faults), view
 
 
 def tile_cells(

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import track
 
 from cellrot_infer.errors import CellrotError
-from cellrot_train.config import MODELS, read_config, read_settings
+from cellrot_train.config import MODELS, ConfigError, read_config, read_settings
 from cellrot_train.flags import with_settings
 
 T = TypeVar("T")
@@ -221,15 +221,19 @@ def compare(
     from cellrot_train.study.plan import BUDGETS, Plan
 
     usual = BUDGETS[budget]
-    plan = Plan(
-        data=str(data),
-        models=_names(models),
-        objectives=_names(objectives) or usual.objectives,
-        seeds=seeds or usual.seeds,
-        epochs=epochs or usual.epochs,
-        side_px=side_px or usual.side_px,
-        settings=read_settings(config),
-    )
+    settings = read_settings(config)
+    try:
+        plan = Plan(
+            data=str(data),
+            models=_names(models),
+            objectives=_names(objectives) or usual.objectives,
+            seeds=seeds or usual.seeds,
+            epochs=epochs or usual.epochs,
+            side_px=side_px or usual.side_px,
+            settings=settings,
+        )
+    except ConfigError as error:  # wrong usage
+        raise typer.BadParameter(str(error)) from None
     with display() as show:
         run_study(plan, out, final=final, device=device, show=show)
     typer.echo(f"{out}: study.md, study.json and figures")

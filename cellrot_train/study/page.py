@@ -102,6 +102,9 @@ def _setting(study: Study) -> Iterator[str]:
         "turned` sees them turned and mirrored at random. `mean of 8 turns` averages "
         "over 8 turned copies of each image, at 8 times the price."
     )
+    if plan.settings:
+        chosen = (f"{name} = {value}" for name, value in plan.settings.items())
+        yield f"- Settings of all trainings (`--config`): {', '.join(chosen)}."
     if FEW in plan.objectives:
         yield f"- {FEW}: {LABELS_PER_CLASS} labels a class among all training cells."
     yield (

@@ -117,6 +117,7 @@ class Plan:
             objective_terms(name)
         if taken := sorted(self.settings.keys() & DECIDED):
             raise ConfigError(f"{taken[0]} is decided by the study, not by a file")
+        Config.from_dict(self.settings, "settings of the study")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

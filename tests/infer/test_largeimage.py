@@ -12,8 +12,8 @@ import tifffile
 from cellrot_infer import images
 from cellrot_infer.errors import FrameError
 from cellrot_infer.images import is_large
-from cellrot_infer.largeimage import open_large
-from cellrot_infer.pipeline import read_or_fail
+from cellrot_infer.largeimage import LargeImage, open_large
+from cellrot_infer.pipeline import read_frames, read_or_fail
 from cellrot_infer.types import Box, Failure
 from tests.infer.images import FRAMES, field
 from tests.infer.stitched import stitched
@@ -106,7 +106,7 @@ def test_a_bomb_is_refused_in_little_memory(tmp_path: Path, suffix: str) -> None
     path.write_bytes(tiff_claiming(100_000))
     code = (
         "import resource, sys; from pathlib import Path;"
-        "from cellrot_infer.pipeline import read_or_fail;"
+        "from cellrot_infer.pipeline import read_frames, read_or_fail;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "print(read_or_fail(Path(sys.argv[1]), pixel_size_um=None, fallback_um=0.1,"
         " scales={}).reason);"
@@ -145,6 +145,28 @@ def test_without_tifffile_the_extra_is_named(
 
     with pytest.raises(FrameError, match=r"pip install 'cellrot\[slides\]'"):
         open_large(path)
+
+
+def test_a_large_file_among_frames_is_closed_when_the_next_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "IN_PARTS_PX", 50_000)
+    closed: list[LargeImage] = []
+    close = LargeImage.close
+
+    def watched(image: LargeImage) -> None:
+        closed.append(image)
+        close(image)
+
+    monkeypatch.setattr(LargeImage, "close", watched)
+    frames = read_frames([saved(tmp_path)], pixel_size_um=0.1, fallback_um=0.1)
+    image = next(frames)
+
+    assert isinstance(image, LargeImage)
+    assert image.read(Box(0, 0, 20, 20)).shape == (20, 20, 3)
+    assert not closed
+    assert list(frames) == []
+    assert closed == [image]
 
 
 def test_the_file_is_hashed_and_read_where_it_is(tmp_path: Path) -> None:

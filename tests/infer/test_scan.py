@@ -1,13 +1,15 @@
 """Large images are counted as frames are, wherever they are cut."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from cellrot_infer import pipeline, scan
+from cellrot_infer import pipeline, scan, tilecells
 from cellrot_infer.classify import Classifier
 from cellrot_infer.errors import FrameError
 from cellrot_infer.largeimage import LargeImage, in_tiles, open_large
@@ -203,6 +205,17 @@ def test_an_image_of_glass_alone_has_no_cells(classifier: Classifier) -> None:
         ).findings
         == ()
     )
+
+
+def test_what_speaks_against_tiles_is_told_with_their_number(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blurred = SimpleNamespace(warnings=("the field is out of focus",))
+    monkeypatch.setattr(tilecells, "field_quality", lambda frame, cells: blurred)
+    result = counted(in_tiles(FRAME), classifier)
+
+    (warning,) = result.record.warnings
+    assert re.fullmatch(r"[2-6] of 6 tiles with cells: the field is out of .*", warning)
 
 
 def test_the_overview_shows_the_image(

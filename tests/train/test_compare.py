@@ -146,6 +146,22 @@ def test_a_set_without_labels_is_refused(plan: Plan, tmp_path: Path) -> None:
         compare.compare(replace(plan, data=str(tmp_path)), tmp_path / "out")
 
 
+def test_wrong_usage_of_the_command_is_told_as_such(
+    plan: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["compare", "--data", plan.data, "--models", "resnet", "--out"]
+    monkeypatch.setattr(sys, "argv", ["cellrot-train", *arguments, str(tmp_path)])
+
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+
+    assert stopped.value.code == 2
+    assert "'resnet'" in capsys.readouterr().err
+
+
 def cells() -> np.ndarray:
     files = sorted((SAMPLES / "platelet").iterdir())[:6]
     return np.stack([read_image(file.read_bytes(), file.name) for file in files])

@@ -149,6 +149,7 @@ def test_models_of_other_sizes_are_not_compared(
         ({"models": ("resnet",)}, "models has 'resnet', expected some of baseline"),
         ({"objectives": ("magic",)}, "objective has 'magic'"),
         ({"settings": {"seed": 3}}, "seed is decided by the study"),
+        ({"settings": {"tempo": 3}}, "unknown setting 'tempo'"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(

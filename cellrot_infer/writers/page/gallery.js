@@ -145,13 +145,18 @@ function repaint() {
   gallery.setAttribute("aria-activedescendant", order.length ? `cell-${order[current]}` : "");
 }
 
+// Writes to the document only where something changed: a key touches one or two tiles.
 function paint(tile, cell) {
   const { first, second } = captionOf(cell);
+  const isCurrent = placeOf.get(cell) === current;
+  const look = [first, second, labelOf(cell), isCurrent, isReviewed(cell), chosen.has(cell)].join();
+  if (tile.look === look) return;
+  tile.look = look;
   const [firstLine, secondLine] = tile.lastChild.children;
   firstLine.textContent = first;
   secondLine.textContent = second;
   tile.style.setProperty("--colour", labels[labelOf(cell)].colour);
-  tile.classList.toggle("current", placeOf.get(cell) === current);
+  tile.classList.toggle("current", isCurrent);
   tile.classList.toggle("doubt", isInDoubt(cell));
   tile.classList.toggle("reviewed", isReviewed(cell));
   tile.classList.toggle("changed", isChanged(cell));
