@@ -45,6 +45,7 @@ def chromium(downloads: Path) -> Iterator[webdriver.Chrome]:
     )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.set_script_timeout(10 * PATIENCE_S)  # a check of the whole page takes long
     try:
         yield browser
     finally:
