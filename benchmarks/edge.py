@@ -45,7 +45,8 @@ HARMONIC = ("hnet-r0", "hnet-r2")
 NETS = (*HARMONIC, "baseline")
 # a child process reports its own peak: MiB after 1 000 and after 10 000 cells
 MEMORY = """
-import resource, sys
+import re, sys
+from pathlib import Path
 import numpy as np
 from cellrot_infer import Classifier
 classifier = Classifier.load(sys.argv[1], device="cpu", threads=1)
@@ -53,7 +54,8 @@ patches = np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8)
 for batch in range(157):
     classifier.classify(patches)
     if batch in (15, 156):
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        status = Path("/proc/self/status").read_text()
+        print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024)
 """
 START = """
 import time
