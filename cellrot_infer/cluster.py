@@ -160,7 +160,7 @@ def _local(workers: int) -> Iterator["LocalCluster"]:
         with LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: another may have 8787
             silence_logs=logging.CRITICAL,
             preload=[_DEAF],
         ) as cluster:
