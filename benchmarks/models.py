@@ -14,13 +14,14 @@ import numpy as np
 
 from cellrot_infer.card import ModelCard, read_model
 from cellrot_infer.files import write_text
+from cellrot_infer.models import DEFAULT_MODEL
 
 MODELS = Path(__file__).parents[1] / "models"
 
 HEAD = """\
 # Shipped models
 
-`cellrot-infer slide --model NAME` takes any of these; `hnet-r0` is the default.
+`cellrot-infer slide --model NAME` takes any of these; `{default}` is the default.
 `make models` trains them again. Figures are macro-F1 and accuracy over the {classes}
 classes on the test split, with 95 % bootstrap intervals; how far a probability moves at
 quarter turns, and how many cells change class at the other angles (every 15 degrees).
@@ -53,7 +54,8 @@ def main() -> None:
         f"| `{path.name}` | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |"
         for path in cards
     ]
-    text = HEAD.format(classes=len(names)) + "\n".join(lines) + "\n"
+    text = HEAD.format(default=DEFAULT_MODEL, classes=len(names))
+    text += "\n".join(lines) + "\n"
     text += TAIL.format(names=", ".join(names)) + "\n".join(hashes) + "\n"
     text += "\n## Credits\n" + "\n".join(credits_of(cards)) + "\n"
     write_text(MODELS / "README.md", text)

@@ -1,6 +1,6 @@
 """The picture of an HTML report in the README: a shipped model on the test samples.
 
-    python -m benchmarks.screenshot [--model hnet-r0] [--out docs/report.webp]
+    python -m benchmarks.screenshot [--model NAME] [--out docs/report.webp]
 
 The test cells of tests/data stand side by side as microscope frames of a slide; the
 model finds, classifies and counts them, and Chromium shows the page.
@@ -16,6 +16,7 @@ import numpy as np
 
 from cellrot_infer.classify import Classifier
 from cellrot_infer.files import write_bytes
+from cellrot_infer.models import DEFAULT_MODEL
 from cellrot_infer.outputs import Pictures, frame_pictures
 from cellrot_infer.pipeline import FrameResult, analyze_frames, compose_report
 from cellrot_infer.types import RGB, Frame, PixelSize
@@ -31,7 +32,7 @@ WINDOW_PX = (1280, 1560)
 def main() -> None:
     """Count the slide and take the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="hnet-r0")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--out", type=Path, default=Path("docs/report.webp"))
     options = parser.parse_args()
     classifier = Classifier.load(options.model, device="cpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cellrot_infer.errors import ModelError
 
-DEFAULT_MODEL = "hnet-r0"
+DEFAULT_MODEL = "hnet-r2"
 FOLDER_VARIABLE = "CELLROT_MODELS"
 
 
