@@ -32,7 +32,9 @@ from cellrot_infer.models import DEFAULT_MODEL
 from cellrot_train.data import load_patch_set
 from cellrot_train.deployed import Deployed
 from cellrot_train.encoders import build_encoder
+from cellrot_train.encoders.hnet import HarmonicEncoder
 from cellrot_train.export import OPSET, to_onnx
+from cellrot_train.layers.harmonic import HarmonicConv2d
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import decode_patches
 from cellrot_train.quantise import quantise
@@ -130,8 +132,10 @@ def network(name: str) -> Deployed:
 
 def channels_of(name: str) -> list[int]:
     """Return the channels of the convolutions over pixels of a harmonic encoder."""
-    trunk = build_encoder(name, side_px=VIEW_PX).trunk
-    return [step.conv.outputs.channels for step in trunk.steps]
+    encoder = build_encoder(name, side_px=VIEW_PX)
+    assert isinstance(encoder, HarmonicEncoder)
+    convolutions = (m for m in encoder.modules() if isinstance(m, HarmonicConv2d))
+    return [convolution.outputs.channels for convolution in convolutions]
 
 
 def as_onnx(net: torch.nn.Module, side_px: int) -> bytes:
@@ -145,6 +149,7 @@ def as_onnx(net: torch.nn.Module, side_px: int) -> bytes:
         dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
         verbose=False,
     )
+    assert program is not None
     return program.model_proto.SerializeToString()
 
 
