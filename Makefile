@@ -30,6 +30,7 @@ models: setup
 	  $(BIN)/cellrot-train fit --config $$config --data $(DATA) --out runs/models --name $$name && \
 	  $(BIN)/cellrot-train export runs/models/$$name-* --name $$name --licence "CC BY 4.0" --credit "$(CREDIT)" || exit 1; \
 	done
+	$(BIN)/cellrot-train export runs/models/hnet-r2-* --name hnet-r2 --int8 --licence "CC BY 4.0" --credit "$(CREDIT)"
 	$(BIN)/python -m benchmarks.models
 
 clean:
