@@ -43,5 +43,5 @@ clean:
 
 .venv/training: .venv/inference
 	$(PIP) "torch$$(sed -n 's/^torch//p' constraints.txt)"
-	$(PIP) --editable '.[dev,slides]'
+	$(PIP) --editable '.[dev,slides,cluster]'
 	touch $@
