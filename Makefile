@@ -23,7 +23,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 # Trains the shipped models again; DATA is the folder of PBC's patches.
-CREDIT := Acevedo A et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30 (2020) 105474, CC BY 4.0
+CREDIT := Acevedo A et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30 (2020) 105474, doi:10.1016/j.dib.2020.105474, CC BY 4.0
 models: setup
 	for config in models/*.toml; do \
 	  name=$$(basename $$config .toml); \

@@ -68,7 +68,7 @@ def _round(classifier: Classifier, patches: Patches, seconds: float) -> float:
 
 def _patches(classifier: Classifier, count: int) -> Patches:
     """Return `count` cells; real ones, where the card has some."""
-    cells = golden_patches(classifier)
+    cells = golden_patches(classifier.card)
     if not len(cells):
         cells = np.full((1, PATCH_SIDE_PX, PATCH_SIDE_PX, 3), 200, np.uint8)
     return cells[np.arange(count) % len(cells)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cellrot_infer.card import ModelCard
 from cellrot_infer.classify import Classifier
 from cellrot_infer.errors import FrameError, ModelError
 from cellrot_infer.images import read_image
@@ -15,18 +16,18 @@ GOLDEN_SIDE_PX = 64  # of the images in the card; a divisor of the patch
 TOLERANCE = 1e-3  # processors sum in different orders; a wrong answer is further off
 
 
-def golden_patches(classifier: Classifier) -> Patches:
+def golden_patches(card: ModelCard) -> Patches:
     """Return the golden cells (N, 256, 256, 3); ModelError where they are damaged."""
-    cells = [_patch(cell) for cell in classifier.card.golden]
+    cells = [_patch(cell) for cell in card.golden]
     if any(cell.shape != (PATCH_SIDE_PX, PATCH_SIDE_PX, 3) for cell in cells):
-        raise ModelError(f"model {classifier.card.name}: a golden cell is no patch")
+        raise ModelError(f"model {card.name}: a golden cell is no patch")
     empty = np.empty((0, PATCH_SIDE_PX, PATCH_SIDE_PX, 3), np.uint8)
     return np.stack(cells) if cells else empty
 
 
 def golden_error(classifier: Classifier) -> float:
     """Return the largest change of a probability of the golden cells, 0 without any."""
-    patches = golden_patches(classifier)
+    patches = golden_patches(classifier.card)
     if not len(patches):
         return 0.0
     actual = classifier.classify(patches).probabilities

@@ -34,7 +34,7 @@ def verify(classifier: Classifier) -> Iterator[Comparison]:
 
     Raises ModelError where the card has no golden cells or no such figures.
     """
-    patches = golden_patches(classifier)
+    patches = golden_patches(classifier.card)
     if len(patches) < 2:
         raise ModelError(
             f"model {classifier.card.name}: its card has no golden cells to verify it "

@@ -104,6 +104,14 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights in half precision: smaller.")
     ] = False,
+    file_format: Annotated[
+        Literal["onnx", "bioimageio"],
+        typer.Option("--format", help="bioimageio: a package for bioimage.io (zip)."),
+    ] = "onnx",
+    author: Annotated[
+        list[str] | None,
+        typer.Option(help="Who made the model; for bioimage.io, may be repeated."),
+    ] = None,
 ) -> None:
     """Write a trained run as one ONNX file that inference needs nothing else for.
 
@@ -112,26 +120,36 @@ def export(
     """
     if int8 and fp16:
         raise typer.BadParameter("choose one of --int8 and --fp16")
+    if (file_format == "bioimageio") != bool(author):
+        raise typer.BadParameter("--format bioimageio and --author go together")
     from cellrot_infer.files import make_folder, write_bytes
+    from cellrot_train import bioimageio
     from cellrot_train import export as exporting
     from cellrot_train.data import load_patch_set
     from cellrot_train.reduced import Precision
     from cellrot_train.run import load_run, newest_run
 
+    if file_format == "bioimageio":
+        bioimageio.check_terms(licence)  # before the work, not after it
     trained = load_run(run or newest_run(Path("runs")))
     patch_set = load_patch_set(data or Path(trained.data["path"]), trained.class_names)
     precision: Precision = "int8" if int8 else "fp16" if fp16 else "float32"
     full_name = "-".join([name or trained.config.model, precision][: 1 + int8 + fp16])
     terms = exporting.Terms(full_name, licence, credit)
-    path = out or Path("models") / f"{terms.name}.onnx"
+    suffix = ".onnx" if file_format == "onnx" else ".zip"
+    path = out or Path("models") / f"{terms.name}{suffix}"
     with Console(stderr=True).status("") as status:
         model, card = exporting.export(
             trained, patch_set, terms, precision=precision, note=status.update
         )
+        if author:
+            status.update("trying out the package")
+            model = bioimageio.package(model, card, author)
     make_folder(path.parent)
     write_bytes(path, model)
     typer.echo("\n".join(exporting.summary(card)))
-    typer.echo(f"{path}: {len(model) / 1e6:.1f} MB; try `cellrot-infer slide`")
+    tool = "bioimageio test" if author else "cellrot-infer slide"
+    typer.echo(f"{path}: {len(model) / 1e6:.1f} MB; try `{tool}`")
 
 
 @app.command()
