@@ -37,8 +37,12 @@ class Classifier(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(spread.maximum(usual).maximum(LEAST_SPREAD * mean.abs()))
 
+    def standard(self, features: Tensor) -> Tensor:
+        """Return `features` (N, F) standardised."""
+        return (features - self.mean) / self.scale
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.linear((features - self.mean) / self.scale)
+        return self.linear(self.standard(features))
 
     @torch.no_grad()
     def folded(self) -> nn.Linear:
@@ -69,7 +73,7 @@ def fit_classifier(
     """
     classifier = Classifier(features.shape[1], class_count).to(features.device)
     classifier.standardise(features)
-    standard = (features - classifier.mean) / classifier.scale
+    standard = classifier.standard(features)
     counts = torch.bincount(labels, minlength=class_count).float()
     balance = counts.sum() / (counts.clamp(min=1) * (counts > 0).sum())
     weight, bias = classifier.linear.weight, classifier.linear.bias

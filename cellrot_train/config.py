@@ -125,6 +125,9 @@ class Config:
         "Which epoch becomes the model: best on val, or last.",
         choices=("best", "last"),
     )
+    refit: bool = setting(
+        True, "At the end fit the classifier anew, on the frozen features."
+    )
     save_minutes: float = setting(5.0, "Longest time between checkpoints.", at_least=0)
     memory_gb: float = setting(
         0.0, "Patches beyond this stay on disk, 0: half of a GPU's memory.", at_least=0

@@ -64,7 +64,7 @@ class Learner(nn.Module):
         self.classifier = Classifier(encoder.feature_size, class_count)
         self.projector: nn.Module | None = None
         if self.weights.keys() & PROJECTING:
-            self.projector = _projector(encoder.embedding_size, config.projection_size)
+            self.projector = _projector(encoder.feature_size, config.projection_size)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the value of each term, with `loss`, their weighted sum."""
@@ -232,7 +232,7 @@ TERMS: dict[str, Term] = {
 
 
 def _projector(size: int, projection_size: int) -> nn.Module:
-    hidden = 4 * size
+    hidden = 2 * projection_size
     return nn.Sequential(
         nn.Linear(size, hidden), nn.LayerNorm(hidden), nn.ReLU(),
         nn.Linear(hidden, projection_size),
@@ -240,9 +240,14 @@ def _projector(size: int, projection_size: int) -> nn.Module:
 
 
 def _projections(learner: Learner, sight: Sight) -> tuple[Tensor, Tensor]:
-    """Return the projections (N, P) of both views of all processes' cells."""
+    """Return the projections (N, P) of both views of all processes' cells.
+
+    A head of their own reads the features of all layers, as the classifier does. On
+    the embedding, which reconstruction uses, the two would hurt each other.
+    """
     assert learner.projector is not None
-    first, second = learner.projector(sight.encoding.embedding).chunk(2)
+    features = learner.classifier.standard(sight.encoding.features)
+    first, second = learner.projector(features).chunk(2)
     return _everywhere(first), _everywhere(second)
 
 

@@ -199,7 +199,7 @@ class Training:
         state = checkpoint.load(path, self.feed.device)
         load_weights(self.mean, state["learner"], path)
         rows = rows_of(self.patch_set, "train", labelled=True)
-        if len(rows) and self._refit(rows):
+        if self.config.refit and len(rows) and self._refit(rows):
             self._save_best(state["epoch"])
         counts = self.validation.confusion(self.mean)
         self._portray(counts)

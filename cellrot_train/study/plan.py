@@ -20,7 +20,8 @@ AVERAGED_TURNS = 8
 MAX_SIZE_RATIO = 1.1  # of parameters, between the largest and the smallest encoder
 DECIDED = {  # what the plan says of a training, and a file of settings must not
     "model", "objective", "data", "unlabelled", "init", "seed", "epochs", "side_px",
-    "view_px", "rotate", "labels_per_class", "labelled_share", "balance", "device",
+    "view_px", "rotate", "labels_per_class", "labelled_share", "balance", "refit",
+    "device",
 }  # fmt: skip
 
 
@@ -167,6 +168,7 @@ class Plan:
             balance=0.5 if labels else 0.0,  # a balanced batch would tell of labels
             labels_per_class=LABELS_PER_CLASS if few else 0,
             labelled_share=LABELLED_SHARE if few else 0.0,
+            refit=False,  # no classifier of a training is read
             seed=entry.seed,
             device=device,
         )

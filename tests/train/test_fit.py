@@ -144,6 +144,18 @@ def test_without_labels_a_run_still_gets_a_classifier(
     assert run.classifier.weight.shape == (11, run.encoder.feature_size)
 
 
+def test_without_a_refit_the_classifier_stays_as_it_was_trained(
+    tmp_path: Path, tiny: Config
+) -> None:
+    config = replace(tiny, objective="contrastive", epochs=1)
+    runs = [fit(replace(config, refit=refit), root=tmp_path) for refit in (True, False)]
+
+    anew, stayed = (weights(run, "best.pt")["learner"] for run in runs)
+    last = weights(runs[1])["mean"]
+    assert same(stayed["classifier.linear.weight"], last["classifier.linear.weight"])
+    assert not same(anew["classifier.linear.weight"], last["classifier.linear.weight"])
+
+
 def test_a_set_without_labels_can_only_be_learned_from_without(
     tmp_path: Path, tiny: Config, make_image: MakeImage
 ) -> None:

@@ -45,12 +45,13 @@ def learner(config: Config, objective: str, model: str = "hnet-r2") -> Learner:
 
 
 def sight(
-    batch: Batch, embedding: Tensor | None = None, orientation: Tensor | None = None
+    batch: Batch, features: Tensor | None = None, orientation: Tensor | None = None
 ) -> Sight:
-    """Return a sight whose encoding a test can set."""
-    embedding = torch.zeros(16, 8) if embedding is None else embedding
-    features = torch.zeros(16, 8)
-    return Sight(batch.images, Encoding(embedding, features, orientation), batch)
+    """Return a sight whose encoding a test can set; its embedding tells nothing."""
+    features = torch.zeros(16, 8) if features is None else features
+    return Sight(
+        batch.images, Encoding(torch.zeros(16, 8), features, orientation), batch
+    )
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
@@ -135,7 +136,7 @@ def test_contrast_is_least_where_views_agree_and_cells_differ(
     tiny: Config, batch: Batch
 ) -> None:
     pupil = learner(tiny, "contrastive")
-    pupil.projector = nn.Identity()
+    pupil.classifier, pupil.projector = Classifier(8, CLASSES), nn.Identity()
     cells, others = torch.eye(8), torch.eye(8).roll(1, dims=0)
 
     def value(first: Tensor, second: Tensor) -> float:
@@ -152,7 +153,7 @@ def test_variance_punishes_collapse_distance_and_redundancy(
     tiny: Config, batch: Batch
 ) -> None:
     pupil = learner(tiny, "variance")
-    pupil.projector = nn.Identity()
+    pupil.classifier, pupil.projector = Classifier(8, CLASSES), nn.Identity()
     noise = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
     apart = 3 * torch.linalg.qr(noise - noise.mean(dim=0))[0]
 

@@ -109,6 +109,7 @@ def test_without_labels_batches_do_not_know_the_classes(objective: str) -> None:
     config = plan().config(Entry("hnet-r2", objective))
 
     assert config.balance == 0
+    assert not config.refit  # to labels that nobody asks for
     assert regime(objective) == "purely unsupervised"
 
 
