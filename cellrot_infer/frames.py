@@ -17,7 +17,7 @@ from cellrot_infer.types import RGB, Frame, PixelSize
 __all__ = ["judge_scales", "read_frame", "read_image"]
 
 Scales = Mapping[tuple[int, ...], PixelSize]  # (height, width) of the images -> scale
-Judgement = tuple[tuple[int, ...], float]
+Judgement = tuple[tuple[int, ...], PixelSize]
 Spread = Callable[
     [Callable[[Path], Judgement | None], Sequence[Path]], Iterable[Judgement | None]
 ]
@@ -25,6 +25,7 @@ Spread = Callable[
 SCALE_SAMPLE = 15  # frames that the scale of a slide is judged by
 MAX_SCATTER = 0.25  # between the quartiles; more is not one objective
 DISAGREEMENT = 0.1  # between a pixel size that was told and the one in the file
+DOUBTFUL = 0.2  # relative standard error of an estimate that should be told instead
 MODEL_PIXEL_SIZE_UM = 0.1
 
 
@@ -51,6 +52,7 @@ def read_frame(
         pixel_size = estimate_pixel_size(pixels)
     if pixel_size is None:
         pixel_size, warnings = unknown_size(fallback_um)
+    warnings += doubts(pixel_size)
     check_usable(pixel_size, path)
     if metadata.has_more_pages:
         warnings += ("only the first of the file's images was read",)
@@ -68,16 +70,16 @@ def judge_scales(paths: Sequence[Path], spread: Spread = map) -> Scales:
     their own pixel size, have no say. `spread` applies a function to many, as `map`
     does; that of a pool does it faster.
     """
-    found: dict[tuple[int, ...], list[float]] = {}
+    found: dict[tuple[int, ...], list[PixelSize]] = {}
     sample = paths[:: -(-len(paths) // SCALE_SAMPLE) or 1]
-    for shape, size_um in filter(None, spread(_own_scale, sample)):
-        found.setdefault(shape, []).append(size_um)
-    agreed = {shape: agreed_size(sizes_um) for shape, sizes_um in found.items()}
+    for shape, size in filter(None, spread(_own_scale, sample)):
+        found.setdefault(shape, []).append(size)
+    agreed = {shape: agreed_size(sizes) for shape, sizes in found.items()}
     return {shape: scale for shape, scale in agreed.items() if scale is not None}
 
 
 def _own_scale(path: Path) -> Judgement | None:
-    """Return the shape of an image and its um a pixel, by its red cells."""
+    """Return the shape of an image and its pixel size, by its red cells."""
     if is_large(path):
         return None
     try:
@@ -86,18 +88,21 @@ def _own_scale(path: Path) -> Judgement | None:
         return None  # reading it as a frame will report it
     told = metadata.pixel_size_um is not None
     size = None if told else estimate_pixel_size(pixels)
-    return None if size is None else (pixels.shape[:2], size.um)
+    return None if size is None else (pixels.shape[:2], size)
 
 
-def agreed_size(sizes_um: Sequence[float]) -> PixelSize | None:
+def agreed_size(sizes: Sequence[PixelSize]) -> PixelSize | None:
     """Return the median with its standard error, 1.25 times that of the mean.
 
     None where the frames contradict each other: they are of several objectives.
     """
+    if len(sizes) == 1:
+        return sizes[0]
+    sizes_um = [size.um for size in sizes]
     low_um, middle_um, high_um = np.quantile(sizes_um, (0.25, 0.5, 0.75)).tolist()
     if high_um - low_um > MAX_SCATTER * middle_um:
         return None
-    deviation = float(np.std(sizes_um, ddof=1)) if len(sizes_um) > 1 else 0.0
+    deviation = float(np.std(sizes_um, ddof=1))
     spread = 1.25 * deviation / math.sqrt(len(sizes_um)) / middle_um
     return PixelSize(middle_um, "red cells", spread)
 
@@ -131,6 +136,16 @@ def unknown_size(fallback_um: float) -> tuple[PixelSize, tuple[str, ...]]:
         "areas and cells may be wrong: tell it with --pixel-size"
     )
     return PixelSize(fallback_um, "model"), (warning,)
+
+
+def doubts(size: PixelSize) -> tuple[str, ...]:
+    """Return a warning where few red cells tell the pixel size."""
+    if size.spread <= DOUBTFUL:
+        return ()
+    return (
+        f"few red cells tell the pixel size, {size.um:.3g} um give or take "
+        f"{size.spread:.0%}; tell it with --pixel-size",
+    )
 
 
 def _is_grey(pixels: RGB) -> bool:

@@ -8,6 +8,7 @@ from cellrot_infer.frames import (
     MODEL_PIXEL_SIZE_UM,
     agreed_size,
     check_usable,
+    doubts,
     told_size,
     unknown_size,
 )
@@ -92,6 +93,7 @@ def open_large(
         size = size or _judged_size(raster)
         if size is None:
             size, warnings = unknown_size(fallback_um)
+        warnings += doubts(size)
         image = LargeImage(path.name, raster, size, level, file_sha256(path), warnings)
         check_usable(PixelSize(image.level_pixel_um, size.source), path)
     except FrameError:
@@ -147,5 +149,5 @@ def _judged_size(raster: Raster) -> PixelSize | None:
     shown = {box: float(glance(raster, box, 0, 8.0).std()) for box in probes}
     fullest = sorted(probes, key=lambda box: -shown[box])[:BEST_PROBES]
     sizes = (estimate_pixel_size(raster.read(box)) for box in fullest)
-    sizes_um = [size.um for size in sizes if size]
-    return agreed_size(sizes_um) if sizes_um else None
+    found = [size for size in sizes if size]
+    return agreed_size(found) if found else None

@@ -3,7 +3,8 @@
 Red cells overlap, so none is measured as a whole: the outline of what is dyed falls, at
 its notches, into arcs, and each arc that is long and round tells the diameter of its
 cell, whatever lies behind. White cells and platelets have arcs too; the diameter on
-which most of the dyed area agrees is that of the red cells.
+which most of the dyed area agrees is that of the red cells. Where few arcs are seen,
+a size that cameras usually have is believed sooner than another.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrot_infer import stain
-from cellrot_infer.types import RGB, Floats, Mask, PixelSize
+from cellrot_infer.types import RGB, Mask, PixelSize
 
 RED_CELL_UM = 7.2
 VISIBLE = 1.07  # the edge that people see, against that where half of the dye is
@@ -32,9 +33,10 @@ LONG_ARC_RAD = 3.2  # enough to fit an ellipse
 LONGEST_ELLIPSE = 1.3  # one axis against the other; more are two cells
 ROUGHEST = 0.1  # standard deviation of the radius
 DIAMETERS_PX = np.geomspace(4, 800, 400)
-AGREEMENT = 0.15  # relative width within which diameters support each other
+AGREEMENT = 0.25  # relative width within which diameters support each other
+USUAL_UM, USUAL_FACTOR = 0.1, 2.0  # a pixel, and within what factor most cameras are
 NEAR = 0.3
-FEWEST_CIRCLES = 0.2
+FEWEST_CIRCLES = 0.1
 SCATTER = 0.12  # of the diameters of red cells in one frame, at least
 
 Points = NDArray[np.float64]  # (N, 2): x, y
@@ -65,13 +67,12 @@ def estimate_pixel_size(pixels: RGB) -> PixelSize | None:
     is looked at more closely.
     """
     factor = min(1.0, MEASURING_SIDE_PX / max(pixels.shape[:2]))
-    found = _agreed_diameter(red_cell_arcs(stain.shrink(pixels, factor)))
+    one_um = RED_CELL_UM / VISIBLE * factor  # per pixel, at a diameter of one pixel
+    found = _agreed_diameter(red_cell_arcs(stain.shrink(pixels, factor)), one_um)
     if found is None or found[0] < COARSE_PX:
         return estimate_pixel_size(_middle(pixels)) if factor <= 0.5 else None
     diameter_px, spread = found
-    return PixelSize(
-        RED_CELL_UM / (VISIBLE * diameter_px) * factor, "red cells", spread
-    )
+    return PixelSize(one_um / diameter_px, "red cells", spread)
 
 
 def red_cell_arcs(pixels: RGB) -> list[Arc]:
@@ -190,29 +191,27 @@ def _has_nucleus(arc: Arc, nuclear: Mask) -> bool:
     return inside.size == 0 or float(inside.mean()) > MOST_NUCLEAR
 
 
-def _agreed_diameter(arcs: list[Arc]) -> tuple[float, float] | None:
-    """Return the diameter that most of the dyed area has, and its standard error."""
+def _agreed_diameter(arcs: list[Arc], one_um: float) -> tuple[float, float] | None:
+    """Return the diameter that most of the dyed area has, and its standard error.
+
+    The pixel size at a diameter of one pixel is `one_um`.
+    """
     diameters = np.array([2 * arc.radius_px for arc in arcs])
     weights = np.array([arc.weight for arc in arcs])
     if not weights.any():
         return None
-    away = np.log(DIAMETERS_PX[:, None] / diameters)
-    support = np.exp(-0.5 * (away / AGREEMENT) ** 2) @ (weights * diameters**2)
-    common = DIAMETERS_PX[int(support.argmax())]
+    away = np.log(DIAMETERS_PX[:, None] / diameters) / AGREEMENT
+    unusual = np.log(one_um / DIAMETERS_PX / USUAL_UM) / np.log(USUAL_FACTOR)
+    support = np.exp(-0.5 * away**2) @ (weights * diameters**2)
+    common = DIAMETERS_PX[int((support * np.exp(-0.5 * unusual**2)).argmax())]
     near = np.abs(np.log(diameters / common)) < NEAR
-    diameters, weights = diameters[near], weights[near]
-    if weights.sum() < FEWEST_CIRCLES:
+    logs, weights = np.log(diameters[near]), weights[near]
+    circles = float(weights.sum())
+    if circles < FEWEST_CIRCLES:
         return None
-    middle = _weighted_median(diameters, weights)
-    scatter = np.sqrt(np.average(np.log(diameters / middle) ** 2, weights=weights))
-    count = weights.sum() ** 2 / np.square(weights).sum()
-    return middle, float(max(scatter, SCATTER) / np.sqrt(count))
-
-
-def _weighted_median(values: Floats, weights: Floats) -> float:
-    order = np.argsort(values)
-    share = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(share, share[-1] / 2)])
+    middle = np.average(logs, weights=weights)
+    scatter = np.sqrt(np.average((logs - middle) ** 2, weights=weights))
+    return float(np.exp(middle)), float(max(scatter, SCATTER) / np.sqrt(circles))
 
 
 def _middle(pixels: RGB) -> RGB:

@@ -41,7 +41,10 @@ from cellrot_infer.types import Box, Cell, Floats, Frame, Mask, Polygon
 SMOOTHING_UM = 0.15
 SMALLEST_NUCLEUS_UM2 = 11.0
 SMALLEST_CUT_NUCLEUS_UM2 = 3.5  # where the border of the frame cuts it
-LARGEST_FOLD_UM2 = 25.0  # a nucleus of the colour of red cells is larger
+LARGEST_DOUBTFUL_UM2 = 25.0  # a nucleus that looks like something else is larger
+# Of the threshold of nuclear stain: a small nucleus has more in its middle, and a piece
+# at the border that a platelet may be as large as has to show more.
+CLEAR, CLEAR_PIECE = 1.15, 1.5
 RAGGED = 0.7  # solidity of an outline that cannot be trusted
 
 
@@ -94,7 +97,9 @@ def _draw_cells(
     scene = survey(np.ascontiguousarray(density[window]), components(nuclei), known)
     bodies = find_bodies(scene)
     lobes = _sharpened(scene, bodies)
-    whole = [n for n in join_lobes(lobes, bodies) if _is_nucleus(n, lobes, scene)]
+    least = known.nuclear_threshold
+    joined = join_lobes(lobes, bodies)
+    whole = [n for n in joined if _is_nucleus(n, lobes, scene, least)]
     labels = _numbered(whole, lobes)
     territory, _ = nearest(labels)
     for number, nucleus in enumerate(whole, start=1):
@@ -121,8 +126,13 @@ def _sharpened(scene: Scene, bodies: Mask) -> Components:
     return components(sharp)
 
 
-def _is_nucleus(nucleus: Nucleus, lobes: Components, scene: Scene) -> bool:
-    """Tell nuclei from platelets, precipitate and folded red cells."""
+def _is_nucleus(
+    nucleus: Nucleus, lobes: Components, scene: Scene, threshold: float
+) -> bool:
+    """Tell nuclei from platelets, precipitate and folded or blotched red cells.
+
+    `threshold` is the nuclear stain from which on nuclei are seen.
+    """
     height, width = scene.dyed.shape
     boxes = lobes.boxes[list(nucleus.pieces)]
     ends = boxes[:, :2] + boxes[:, 2:]
@@ -130,16 +140,23 @@ def _is_nucleus(nucleus: Nucleus, lobes: Components, scene: Scene) -> bool:
     least_um2 = SMALLEST_CUT_NUCLEUS_UM2 if cut else SMALLEST_NUCLEUS_UM2
     if nucleus.area_um2 < least_um2:
         return False
-    if scene.red_cells is None or nucleus.area_um2 > LARGEST_FOLD_UM2:
+    if nucleus.area_um2 > LARGEST_DOUBTFUL_UM2:
         return True
-    colours = (_mean_density(piece, lobes, scene) for piece in nucleus.pieces)
-    return not all(is_fold(colour, scene.red_cells) for colour in colours)
+    pieces = [_density_in(piece, lobes, scene) for piece in nucleus.pieces]
+    clear = CLEAR if nucleus.area_um2 > SMALLEST_NUCLEUS_UM2 else CLEAR_PIECE
+    if np.median(stain.nuclear_stain(np.vstack(pieces))) < clear * threshold:
+        return False
+    red_cells = scene.red_cells
+    return red_cells is None or not all(
+        is_fold(piece.mean(axis=(0, 1)), red_cells) for piece in pieces
+    )
 
 
-def _mean_density(lobe: int, lobes: Components, scene: Scene) -> Floats:
+def _density_in(lobe: int, lobes: Components, scene: Scene) -> Floats:
+    """Return the density of the pixels of a lobe, (N, 1, 3)."""
     window = lobes.window(lobe)
     inside = lobes.labels[window] == lobe
-    return np.asarray(scene.density[window][inside].mean(axis=0), np.float32)
+    return np.asarray(scene.density[window][inside][:, None], np.float32)
 
 
 def _numbered(nuclei: Sequence[Nucleus], lobes: Components) -> Labels:
