@@ -64,26 +64,34 @@ class Draw(NamedTuple):
 
 
 def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) -> Draw:
-    """Return what happens to `count` patches; the same generator, the same chance."""
+    """Return what happens to `count` patches; the same generator, the same chance.
+
+    How much of `strength` a patch meets is its own chance, so that a network sees cells
+    as they are among strange ones. Turns, crops and blocks are spared.
+    """
+    amount = torch.rand(count, 1, generator=chance).sqrt()
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=chance) * 2 - 1
 
+    def scaled(*shape: int) -> Tensor:
+        return uniform(*shape) * amount.reshape(-1, *(1 for _ in shape))
+
     unit = torch.rand(count, 4, generator=chance)
-    light = uniform(3, 4) * torch.tensor(
+    light = scaled(3, 4) * torch.tensor(
         [strength.white, strength.shading, strength.shading, strength.shading]
     )
     light[:, :, 1:] = light[:, :1, 1:]  # the lamp shades all colours alike
-    light[:, :, 0] += strength.white * uniform(1)
+    light[:, :, 0] += strength.white * scaled(1)
     compressed = unit[:, 0] < strength.compressed
     radius = 1 - strength.crop * unit[:, 1]
     centre = uniform(2) * (1 - radius)[:, None]
     return Draw(
-        warp=_warp(strength, rotate, uniform(6)),
-        colour=_colour(strength, uniform(3), uniform(3, 3)),
+        warp=_warp(strength, rotate, uniform(2), scaled(3)),
+        colour=_colour(strength, scaled(3), scaled(3, 3)),
         light=light,
-        blur=(strength.blur * uniform(1, 1, 1)).clamp(min=-0.4),
-        noise=strength.noise * unit[:, 2].reshape(-1, 1, 1, 1),
+        blur=(strength.blur * scaled(1, 1, 1)).clamp(min=-0.4),
+        noise=strength.noise * (amount[:, 0] * unit[:, 2]).reshape(-1, 1, 1, 1),
         step=(compressed * (8 + 24 * unit[:, 3])).reshape(-1, 1, 1, 1, 1),
         disc=torch.cat([centre, radius[:, None]], dim=1),
         angle_rad=math.pi * uniform(),
@@ -91,15 +99,16 @@ def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) 
     )
 
 
-def _warp(strength: Strength, rotate: bool, u: Tensor) -> Tensor:
-    """Return (N, 2, 3) from uniform chances (N, 6) in [-1, 1)."""
-    angle, mirror = math.pi * u[:, 0] * rotate, torch.where(u[:, 1] < 0, -1.0, 1.0)
+def _warp(strength: Strength, rotate: bool, turn: Tensor, move: Tensor) -> Tensor:
+    """Return (N, 2, 3) from chances in [-1, 1): `turn` (N, 2), `move` (N, 3)."""
+    angle = math.pi * turn[:, 0] * rotate
+    mirror = torch.where(turn[:, 1] < 0, -1.0, 1.0)
     if not rotate:
         mirror = torch.ones_like(mirror)
     low, high = (math.log(value) for value in strength.scale)
-    reach = torch.exp(-(low + (high - low) * (u[:, 2] + 1) / 2))
+    reach = torch.exp(-(low + (high - low) * (move[:, 0] + 1) / 2))
     cos, sin = reach * angle.cos(), reach * angle.sin()
-    shift = strength.shift * 2 * u[:, 3:5]
+    shift = strength.shift * 2 * move[:, 1:]
     rows = torch.stack(
         [mirror * cos, -mirror * sin, shift[:, 0], sin, cos, shift[:, 1]]
     )

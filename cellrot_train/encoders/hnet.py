@@ -186,5 +186,5 @@ def hnet_r0(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
 
 def hnet_r2(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
     """Return the encoder of orders 0 to 2, `width` fields a step before the last."""
-    trunk = Trunk(3, fields_of(width, side_px), 2, side_px)
-    return HarmonicEncoder(trunk, Streams(3, 4 * width), side_px, embedding_size)
+    trunk = Trunk(3, fields_of(width, side_px), 3, side_px)
+    return HarmonicEncoder(trunk, Streams(3, 2 * width), side_px, embedding_size)

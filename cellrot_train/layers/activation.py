@@ -1,25 +1,35 @@
-"""Activations that commute with rotation: they act on magnitudes and keep phases."""
+"""Activations that commute with rotation: what they let pass depends on invariants."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellrot_train.layers.harmonic import Streams
 
-KNEE = 0.25  # |z|**2 from which on z passes nearly whole
-CERTAIN = 20.0  # tanh of it is 1
+KNEE = 0.25  # |z|**2 from which on, at first, z passes nearly whole
+OPEN = 1.0  # bias of the gates of order 0, at first: tanh of it passes
 
 
 class Rectify(nn.Module):
-    """ReLU on order 0, whose values are real; z * tanh(|z|**2 / KNEE) on the others.
+    """ReLU on order 0, whose values are real; then a learned gate on every field.
 
-    The factor depends on the magnitude alone. It is smooth, because every kink would
-    make angular frequencies that the grid cannot hold, and needs no square root. Law:
-    turning the input as streams turns the output as streams.
+    A gate is tanh of a linear map of what does not turn at a place: the scalars, and
+    the powers |z|**2 of the other orders. So each field can ask what all others see
+    there; without the map, orders meet in convolutions alone. At first z passes by its
+    own power. All is smooth in z, because every kink would make angular frequencies
+    that the grid cannot hold, and needs no square root. With order 0 alone it is ReLU.
+    Law: turning the input as streams turns the output as streams.
     """
 
     def __init__(self, streams: Streams) -> None:
         super().__init__()
-        self.streams = streams
+        self.streams, gates = streams, streams.orders * streams.fields
+        if streams.orders == 1:
+            return
+        scalar = torch.arange(gates) < streams.fields
+        own_power = torch.diag((~scalar).float() / KNEE)
+        self.weight = nn.Parameter(own_power[..., None, None])
+        self.bias = nn.Parameter(OPEN * scalar.float())
 
     def forward(self, x: Tensor) -> Tensor:
         fields, orders = self.streams.fields, self.streams.orders
@@ -27,33 +37,39 @@ class Rectify(nn.Module):
             return torch.relu(x)
         rest = (orders - 1) * fields
         scalar, real, imaginary = x.split([fields, rest, rest], dim=1)
-        passed = torch.tanh((real * real + imaginary * imaginary) * (1 / KNEE))
-        return torch.cat([torch.relu(scalar), real * passed, imaginary * passed], dim=1)
+        scalar = torch.relu(scalar)
+        seen = torch.cat([scalar, real * real + imaginary * imaginary], dim=1)
+        gate = torch.tanh(F.conv2d(seen, self.weight, self.bias))
+        passed, passes = gate.split([fields, rest], dim=1)
+        return torch.cat([scalar * passed, real * passes, imaginary * passes], dim=1)
 
     def folded(self) -> nn.Module:
-        """Return the same with half the operators, for whole maps at once."""
-        return nn.ReLU() if self.streams.orders == 1 else FoldedRectify(self.streams)
+        """Return the same with fewer operators, for whole maps at once."""
+        return nn.ReLU() if self.streams.orders == 1 else FoldedRectify(self)
 
 
 class FoldedRectify(nn.Module):
-    """`Rectify` without taking the channels apart: a 1 x 1 convolution adds squares."""
+    """`Rectify` without taking the channels apart: the map itself adds the squares."""
 
+    scalar: Tensor  # (1, C, 1, 1): whether a channel is of order 0
     floor: Tensor  # (1, C, 1, 1): 0 for order 0, minus infinity for the others
-    pairs: Tensor  # (C, C, 1, 1): 1 / KNEE from both parts of z to both parts
-    bias: Tensor  # (C,): what passes order 0 whole
+    weight: Tensor  # (C, C, 1, 1): from scalars and squares to gates
+    bias: Tensor  # (C,)
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, source: Rectify) -> None:
         super().__init__()
-        fields, rest = streams.fields, (streams.orders - 1) * streams.fields
-        scalar = torch.zeros(streams.channels)
-        scalar[:fields] = 1
-        floor = torch.where(scalar > 0, 0.0, -torch.inf)
-        pairs = torch.zeros(streams.channels, streams.channels)
-        pairs[fields:, fields:] = torch.eye(rest).repeat(2, 2) / KNEE
-        self.register_buffer("floor", floor[None, :, None, None], persistent=False)
-        self.register_buffer("pairs", pairs[..., None, None], persistent=False)
-        self.register_buffer("bias", CERTAIN * scalar, persistent=False)
+        fields, rest = source.streams.fields, source.weight.shape[0]
+        part = torch.cat([torch.arange(rest), torch.arange(fields, rest)])
+        scalar = (torch.arange(len(part)) < fields)[None, :, None, None]
+        floor = torch.where(scalar, 0.0, -torch.inf).to(source.weight.dtype)
+        self.register_buffer("scalar", scalar, persistent=False)
+        self.register_buffer("floor", floor, persistent=False)
+        self.register_buffer(
+            "weight", source.weight.detach()[part][:, part], persistent=False
+        )
+        self.register_buffer("bias", source.bias.detach()[part], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.maximum(x, self.floor)
-        return x * torch.tanh(nn.functional.conv2d(x * x, self.pairs, self.bias))
+        seen = x * torch.where(self.scalar, 1, x)
+        return x * torch.tanh(F.conv2d(seen, self.weight, self.bias))
