@@ -7,8 +7,6 @@ before any weight is learned. One spread serves all three channels, so that the 
 of a cell keep their proportions.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -50,31 +48,26 @@ class Intake(nn.Module):
         self.register_buffer("mask", disc(side_px), persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        density = _density(centre(patches, self.side_px))
-        mean, spread = self._statistics(density)
-        return (density - mean) * self.mask / spread
+        centred, _, spread = self._statistics(patches)
+        return centred.float() * self.mask / spread
 
     def restore(self, images: Tensor, patches: Tensor) -> Tensor:
         """Return `images` as levels in [0, 255], in the colours of `patches`.
 
         The inverse of `forward` inside the disc; outside it shows the mean colour.
         """
-        mean, spread = self._statistics(_density(centre(patches, self.side_px)))
-        levels = (255 + DARK_LEVEL) * torch.exp(-(images * spread + mean)) - DARK_LEVEL
-        return levels.clamp(0, 255)
+        _, mean, spread = self._statistics(patches)
+        return (torch.exp(mean - images * spread) - DARK_LEVEL).clamp(0, 255)
 
-    def _statistics(self, density: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of each channel and the spread common to all of them.
+    def _statistics(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the optical density beyond its mean, and what it was relative to.
 
+        That is the mean of each channel's log light, and the spread common to all.
         Summed in float64: in float32 the order of the pixels shows, and so the angle.
         """
-        density, mask = density.double(), self.mask.double()
-        share = mask / mask.sum()
-        mean = (density * share).sum((2, 3), keepdim=True)
-        third = share / 3
-        variance = ((density - mean).square() * third).sum((1, 2, 3), keepdim=True)
-        return mean.float(), (variance + LEAST_SPREAD**2).sqrt().float()
-
-
-def _density(patches: Tensor) -> Tensor:
-    return math.log(255 + DARK_LEVEL) - torch.log(patches.float() + DARK_LEVEL)
+        light = torch.log(centre(patches, self.side_px).float() + DARK_LEVEL).double()
+        share = self.mask.double() / self.mask.double().sum()
+        mean = (light * share).sum((2, 3), keepdim=True)
+        centred, third = mean - light, share / 3
+        variance = (centred.square() * third).sum((1, 2, 3), keepdim=True)
+        return centred, mean.float(), (variance + LEAST_SPREAD**2).sqrt().float()

@@ -38,4 +38,4 @@ class Novelty(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # broadcast differences: the expanded square loses digits near a centre
         gaps = (features @ self.whitening)[:, None] - self.centres
-        return gaps.square().sum(dim=2).min(dim=1).values.sqrt()
+        return torch.linalg.vector_norm(gaps, dim=2).min(dim=1).values

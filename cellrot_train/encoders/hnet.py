@@ -122,12 +122,12 @@ class CanonicalCode(nn.Module):
         fields, orders = self.streams.fields, self.streams.orders
         z = self.read(streams)
         scalars, turning = z.split([fields, 2 * (orders - 1) * fields], dim=1)
-        parts = turning.unflatten(1, (2, orders - 1, fields)).unbind(dim=2)
-        first = parts[0][:, :, 0]
+        parts = turning.unflatten(1, (2, orders - 1, fields))
+        first = parts[:, :, 0, 0]
         back = power = unturning(_fading(first))
         code = [scalars]
-        for part in parts:
-            code.append((power @ part).flatten(1))
+        for order in range(orders - 1):
+            code.append((power @ parts[:, :, order]).flatten(1))
             power = power @ back
         return self.linear(torch.cat(code, dim=1)), unit(first)
 
@@ -138,7 +138,7 @@ def _fading(z: Tensor) -> Tensor:
     The phase of a nearly round cell is noise. Turned back by a phase that fades, its
     code fades too, instead of jumping.
     """
-    return z * torch.rsqrt(z.square().sum(dim=1, keepdim=True) + WEAK)
+    return z / torch.sqrt(z.square().sum(dim=1, keepdim=True) + WEAK)
 
 
 class HarmonicEncoder(AutoEncoder):

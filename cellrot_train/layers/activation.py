@@ -39,9 +39,14 @@ class Rectify(nn.Module):
         scalar, real, imaginary = x.split([fields, rest, rest], dim=1)
         scalar = torch.relu(scalar)
         seen = torch.cat([scalar, real * real + imaginary * imaginary], dim=1)
-        gate = torch.tanh(F.conv2d(seen, self.weight, self.bias))
+        gate = torch.tanh(self._mixed(seen.flatten(2)).unflatten(2, x.shape[2:]))
         passed, passes = gate.split([fields, rest], dim=1)
         return torch.cat([scalar * passed, real * passes, imaginary * passes], dim=1)
+
+    def _mixed(self, seen: Tensor) -> Tensor:
+        """Map (N, G, P) to (N, G, P); on a CPU faster than a 1 x 1 convolution."""
+        weight = self.weight.flatten(1).expand(len(seen), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, seen)
 
     def folded(self) -> nn.Module:
         """Return the same with fewer operators, for whole maps at once."""

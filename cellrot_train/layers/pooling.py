@@ -83,14 +83,16 @@ class Invariants(nn.Module):
     """
 
     pairs: Tensor  # (sum of channels, sum of orders * fields)
+    faint: Tensor
 
     def __init__(self, streams: Sequence[Streams]) -> None:
         super().__init__()
         pairs = torch.block_diag(*(_both_parts(each) for each in streams))
         self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("faint", torch.tensor(FAINT), persistent=False)
 
     def forward(self, energies: Tensor) -> Tensor:
-        return (energies @ self.pairs + FAINT).sqrt()
+        return torch.addmm(self.faint, energies, self.pairs).sqrt()
 
 
 def _both_parts(streams: Streams) -> Tensor:

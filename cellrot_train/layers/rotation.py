@@ -35,7 +35,7 @@ class Turn(nn.Module):
 def unit(z: Tensor) -> Tensor:
     """Return the unit vectors of z (N, 2); a blank image's 0 gets one too."""
     z = z + z.new_tensor([1e-12, 0.0])
-    return z * torch.rsqrt(z.square().sum(dim=1, keepdim=True))
+    return z / torch.linalg.vector_norm(z, dim=1, keepdim=True)
 
 
 def conjugate(z: Tensor) -> Tensor:
