@@ -9,19 +9,25 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from cellrot_infer.errors import DataError, OutputError
 from cellrot_infer.files import make_folder
 from cellrot_infer.frames import read_frame
+from cellrot_infer.images import is_large
+from cellrot_infer.largeimage import open_large
 from cellrot_infer.metadata import USABLE_UM
 from cellrot_infer.patches import cut_patches
+from cellrot_infer.recut import Recut
+from cellrot_infer.reference import find_reference
 from cellrot_infer.review import read_corrections, unquoted
-from cellrot_infer.types import Box, Cell, Frame, PixelSize
+from cellrot_infer.tiles import Grid
+from cellrot_infer.types import RGB, Box, Cell, PixelSize
 from cellrot_infer.writers.csv import plain
 from cellrot_infer.writers.text import file_stem
-from cellrot_train.cut import TRAIN, Row, find_frames, new_set, write_patches
+from cellrot_train.cut import TRAIN, Row, new_set, write_patches
 from cellrot_train.data import PatchRecord, load_patch_set
 
 PLACE = "frame_sha256", "x_px", "y_px", "width_px", "height_px", "pixel_size_um"
@@ -131,8 +137,9 @@ def _number(row: Mapping[str, str], name: str) -> float:
 def _found_frames(words: Sequence[Word], folder: Path) -> dict[Path, list[Word]]:
     """Return the words on each frame, by the path that has its name and its hash."""
     candidates: dict[str, list[Path]] = {}
-    for path in find_frames([folder]):
-        candidates.setdefault(plain(path.name), []).append(path.resolve())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            candidates.setdefault(plain(path.name), []).append(path.resolve())
     said: dict[tuple[str, str], list[Word]] = {}
     for word in words:
         said.setdefault((word.frame, word.sha256), []).append(word)
@@ -169,23 +176,43 @@ def _cut(
 
     `place` is the split and the slide that they belong to.
     """
-    frame = read_frame(path, pixel_size_um=said[0].pixel_size_um)
-    for word in said:
-        _refuse_outside(word.box, frame, path)
-        scaled = replace(frame, pixel_size=PixelSize(word.pixel_size_um, "option"))
-        cell = Cell(word.box, (), (), 0.0, 0.0, False, 1.0)
+    patches = (_of_large if is_large(path) else _of_frame)(path, said, patch_pixel_um)
+    for word, patch in zip(said, patches, strict=True):
         corners = "-".join(map(str, astuple(word.box)))
         name = f"{word.sha256[:12]}-{corners}.png"
-        patches = cut_patches(scaled, [cell], patch_pixel_um)
-        write_patches(part / PLACE_OF_CELLS, [name], patches)
+        write_patches(part / PLACE_OF_CELLS, [name], patch[None])
         path_in_set = f"{PLACE_OF_CELLS}/{name}"
         yield path_in_set, word.label, *place, path.name, word.box.x_px, word.box.y_px
 
 
-def _refuse_outside(box: Box, frame: Frame, path: Path) -> None:
+def _of_frame(path: Path, said: Sequence[Word], patch_pixel_um: float) -> Iterator[RGB]:
+    """Yield the patch of each cell of a frame."""
+    frame = read_frame(path, pixel_size_um=said[0].pixel_size_um)
     height_px, width_px = frame.pixels.shape[:2]
+    for word in said:
+        cell = _cell(word.box, (width_px, height_px), path)
+        scaled = replace(frame, pixel_size=PixelSize(word.pixel_size_um, "option"))
+        yield cut_patches(scaled, [cell], patch_pixel_um)[0]
+
+
+def _of_large(path: Path, said: Sequence[Word], patch_pixel_um: float) -> Iterator[RGB]:
+    """Yield the patch of each cell of an image that is read in parts."""
+    with closing(open_large(path, pixel_size_um=said[0].pixel_size_um)) as image:
+        grid = Grid.over(image.size_px, image.level_pixel_um)
+        reference = find_reference(image, grid)
+        for word in said:
+            cell = _cell(word.box, image.size_px, path)
+            scaled = replace(image, pixel_size=PixelSize(word.pixel_size_um, "option"))
+            yield from Recut(scaled, [cell], reference, patch_pixel_um)
+
+
+def _cell(box: Box, size_px: tuple[int, int], path: Path) -> Cell:
+    """Return the cell in `box`; DataError where an image of `size_px` has no such."""
+    width_px, height_px = size_px
     if box.x_px >= width_px or box.y_px >= height_px:
         raise DataError(f"{path}: {box} is not in the frame; was the table edited?")
+    corner = (box.x_px, box.y_px)  # an outline that nothing is read from
+    return Cell(box, (corner,), (), 0.0, 0.0, False, 1.0)
 
 
 def _take_along(file: Path, target: Path) -> None:

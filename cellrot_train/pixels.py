@@ -23,14 +23,16 @@ import torch
 from cv2.typing import MatLike
 from torch import Tensor
 
-from cellrot_infer.errors import DataError, OutputError
+from cellrot_infer.errors import DataError, FrameError, OutputError
 from cellrot_infer.files import write_text
+from cellrot_infer.images import read_image
+from cellrot_infer.metadata import read_metadata
 from cellrot_infer.types import PATCH_SIDE_PX, Patches
 from cellrot_train.data import PatchRecord, PatchSet, fingerprint
 
 MAX_UNREADABLE = 0.01  # more than one image in a hundred is no accident
 MAX_MISFIT = 0.05  # of the side: a larger difference is another crop or scale
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 T = TypeVar("T")
 Shape = tuple[int, int, int, int]
@@ -247,34 +249,34 @@ def _decode_one(file: Path, side: int, side_px: int) -> _Decoded:
     except OSError as error:
         return _Decoded(None, "", f"cannot be read ({error.strerror})")
     digest = hashlib.sha256(content).hexdigest()
-    image = _imdecode(content)
-    if image is None:
-        return _Decoded(None, digest, "no image, or a damaged one")
-    if not _has_colour(image):
-        return _Decoded(None, digest, "a grey image, expected colour")
-    height, width = image.shape[:2]
-    if max(abs(height - side), abs(width - side)) > MAX_MISFIT * side:
-        return _Decoded(
-            None,
-            digest,
-            f"{width} x {height} px, expected {side} x {side} as the others",
-        )
-    square = _fit(image, side)
-    smaller = cv2.resize(square, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return _Decoded(cv2.cvtColor(smaller, cv2.COLOR_BGR2RGB), digest)
-
-
-def _imdecode(content: bytes) -> MatLike | None:
-    if not content:
-        return None
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+        image = _cell(content, file.name, side)
+    except FrameError as error:
+        return _Decoded(None, digest, str(error).removeprefix(f"{file.name}: "))
+    size = (side_px, side_px)
+    return _Decoded(cv2.resize(image, size, interpolation=cv2.INTER_AREA), digest)
+
+
+def _cell(content: bytes, name: str, side: int) -> MatLike:
+    """Return the square of `side` in the middle of an image, RGB.
+
+    Its header is asked first: a small file may claim any number of pixels. Raises
+    FrameError where the image is damaged, grey or of another size.
+    """
+    metadata = read_metadata(content)
+    width, height = metadata.width_px, metadata.height_px
+    if max(abs(height - side), abs(width - side)) > MAX_MISFIT * side:
+        raise FrameError(
+            f"{width} x {height} px, expected {side} x {side} as the others"
+        )
+    image = read_image(content, name)
+    if not _has_colour(image):
+        raise FrameError("a grey image, expected colour")
+    return _fit(image, side)
 
 
 def _has_colour(image: MatLike) -> bool:
-    blue, green, red = cv2.split(image)
+    red, green, blue = cv2.split(image)
     return bool(
         cv2.norm(blue, green, cv2.NORM_INF) or cv2.norm(red, green, cv2.NORM_INF)
     )
@@ -295,16 +297,10 @@ def _fit(image: MatLike, side: int) -> MatLike:
 def common_side_px(patch_set: PatchSet) -> int:
     """Return the side that most of the first images have; the shorter side counts."""
     sides: Counter[int] = Counter()
-    for image in islice(_readable(patch_set.records), 50):
-        sides[min(image.shape[:2])] += 1
+    for record in patch_set.records[:50]:
+        with suppress(OSError, FrameError):  # named later, when all are decoded
+            metadata = read_metadata(record.file.read_bytes())
+            sides[min(metadata.width_px, metadata.height_px)] += 1
     if not sides:
         raise DataError(f"{patch_set.root}: none of the first images can be read")
     return sides.most_common(1)[0][0]
-
-
-def _readable(records: Iterable[PatchRecord]) -> Iterator[MatLike]:
-    for record in records:
-        with suppress(OSError):  # named later, when all are decoded
-            image = _imdecode(record.file.read_bytes())
-            if image is not None:
-                yield image

@@ -50,6 +50,21 @@ def memory_format(layout: str, device: torch.device) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+def check_compiler(device: torch.device) -> None:
+    """Raise DeviceError where torch cannot compile for `device`.
+
+    It compiles at the first call, for which a CPU takes a C++ compiler.
+    """
+    try:
+        torch.compile(torch.neg)(torch.zeros(2, device=device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(": ")
+        raise DeviceError(
+            f"--compile: torch cannot compile on this machine ({reason}); install a "
+            "C++ compiler, or leave the option out"
+        ) from None
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, where glibc gives it back.
 

@@ -20,7 +20,7 @@ from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, t
 from cellrot_train.metrics import Counts, macro_f1
 from cellrot_train.objectives import RECONSTRUCTING, Learner, freeze_unused
 from cellrot_train.pixels import Pixels
-from cellrot_train.processes import arithmetic, memory_format
+from cellrot_train.processes import arithmetic, check_compiler, memory_format
 from cellrot_train.run import BEST, LAST, METRICS, Run, load_weights, new_encoder
 from cellrot_train.sampling import Feed, Plan, Share, draws
 from cellrot_train.tensorboard import log
@@ -162,6 +162,7 @@ class Training:
 
     def _parallel(self) -> nn.Module:
         if self.config.compile:
+            check_compiler(self.feed.device)
             encoder = self.learner.encoder
             encoder.encode = torch.compile(encoder.encode)  # type: ignore[method-assign]
             encoder.decode = torch.compile(encoder.decode)  # type: ignore[method-assign]

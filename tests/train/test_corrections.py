@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cellrot_infer import images
 from cellrot_infer.errors import CellrotError, DataError
 from cellrot_infer.frames import read_frame
 from cellrot_infer.images import read_image
@@ -100,6 +101,30 @@ def test_a_corrected_cell_trains_with_its_label_as_it_was_seen(slide: Path) -> N
     assert found.new_classes == ("blast",)
     written = [read_image(record.file.read_bytes(), "") for record in records]
     np.testing.assert_array_equal(np.stack(written), cut_patches(frame, cells, 0.1))
+
+
+def test_a_cell_of_an_image_that_is_read_in_parts_is_cut_as_well(
+    slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a whole slide; a cell at the edge gets the glass of the whole image."""
+    pytest.importorskip("tifffile")
+    frame, cells = cells_of(FIELD)
+    path = slide / "slide.tif"
+    pixels = cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+    path.write_bytes(cv2.imencode(".tif", pixels)[1].tobytes())
+    labels = save(slide / "c.csv", *(row_of(path, cell, "blast") for cell in cells))
+    outside = row_of(path, cells[0], "blast") | {"x_px": 99_999}
+
+    monkeypatch.setattr(images, "IN_PARTS_PX", 1000)
+    found = join(labels, slide.parent)
+
+    written = [read_image(record.file.read_bytes(), "") for record in added(found)]
+    whole = cut_patches(frame, cells, 0.1)
+    inside = cv2.absdiff(np.stack(written), whole)[:, 64:192, 64:192]
+    assert len(written) == len(cells) > 0
+    assert inside.max() == 0
+    with pytest.raises(DataError, match="is not in the frame"):
+        join(save(slide / "c.csv", outside), slide)
 
 
 def test_the_patches_that_were_there_stay_what_they_are(slide: Path) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -272,10 +273,35 @@ def test_a_damaged_image_among_many_is_named_and_left_out(
 
     found = load_pixels(patch_set, 16)
 
-    assert found.unreadable == (("blast/zz broken.png", "no image, or a damaged one"),)
+    assert [name for name, _ in found.unreadable] == ["blast/zz broken.png"]
+    assert found.unreadable[0][1].startswith("no PNG, JPEG, TIFF")
     assert len(found.images) == len(found.patch_set) == 120
     with pytest.raises(DataError, match=r"zz broken\.png cannot be used"):
         load_patches(patch_set, "train", 16)
+
+
+def test_an_image_that_claims_a_million_pixels_is_not_decoded(
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(tmp_path, make_image, blast=120)
+    flat = np.full((1000, 1000, 3), (1, 2, 3), np.uint8)  # some kilobytes
+    (tmp_path / "blast" / "zz.png").write_bytes(cv2.imencode(".png", flat)[1].tobytes())
+    decoded, usual = list[int](), cv2.imdecode
+
+    def spy(*arguments: Any) -> Any:  # noqa: ANN401
+        image = usual(*arguments)
+        decoded.append(image.size)
+        return image
+
+    monkeypatch.setattr(cv2, "imdecode", spy)
+    found = load_pixels(load_patch_set(tmp_path), 16)
+
+    (unreadable,) = found.unreadable
+    assert unreadable == (
+        "blast/zz.png",
+        "1000 x 1000 px, expected 32 x 32 as the others",
+    )
+    assert decoded == [32 * 32 * 3] * 120
 
 
 def test_more_than_one_damaged_image_in_a_hundred_is_refused(

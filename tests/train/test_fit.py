@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,6 +261,37 @@ def test_layout_and_arithmetic_do_not_change_what_is_learned(
 
     first, second = (weights(run)["progress"]["history"][-1] for run in (usual, other))
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its own ways
+@pytest.mark.skipif(
+    not shutil.which("c++"), reason="torch compiles with a C++ compiler"
+)
+def test_a_compiled_network_learns_the_same(tmp_path: Path, tiny: Config) -> None:
+    config = replace(tiny, objective="supervised+reconstruction", epochs=1)
+    usual = fit(config, root=tmp_path, name="usual")
+    compiled = fit(replace(config, compile=True), root=tmp_path, name="compiled")
+
+    first, second = (
+        weights(run)["progress"]["history"][-1] for run in (usual, compiled)
+    )
+    assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
+    assert load_run(compiled.folder).metrics["val_macro_f1"] > 0.2
+
+
+@pytest.mark.slow
+def test_a_machine_that_cannot_compile_is_told_so(tmp_path: Path) -> None:
+    nowhere = {"CXX": str(tmp_path / "no compiler"), "TORCHINDUCTOR_CACHE_DIR": "cache"}
+    command = [sys.executable, "-m", "cellrot_train", "fit", *QUICK, "--compile"]
+    environment = os.environ | nowhere | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    done = subprocess.run(
+        [*command, "--data", str(SAMPLES), "--out", str(tmp_path)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "torch cannot compile on this machine" in done.stderr.splitlines()[-1]
 
 
 class Losses(Silent):
