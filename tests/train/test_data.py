@@ -289,7 +289,7 @@ def test_an_image_that_claims_a_million_pixels_is_not_decoded(
     decoded, usual = list[int](), cv2.imdecode
 
     def spy(*arguments: Any) -> Any:  # noqa: ANN401
-        image = usual(*arguments)
+        image: Any = usual(*arguments)
         decoded.append(image.size)
         return image
 
