@@ -6,18 +6,24 @@ The slide is made of the sample frames in tests/data: a quarter of it is covered
 them, the rest is empty glass. It is a BigTIFF of JPEG tiles, each encoded once and
 written many times. It is counted in a process of its own, of which the system tells the
 peak of resident memory and the processor time (not on Windows). Seconds hold for this
-machine and what else ran on it; processor time over time says how many cores worked.
+machine and what else ran on it: `load` is the mean number of threads of all programs
+that wanted a core. Processor time over time says how many cores the count got, and
+`threads_ready` (Linux) how many it had work for: the mean number of its threads that
+ran or waited for a core only.
 """
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread, get_native_id
 from typing import Any
 
 import cv2
@@ -37,6 +43,8 @@ TILE_PX, PANEL_TILES = 512, 4
 PANELS = 6  # different ones; the slide repeats them
 COVERED = 0.25
 GLASS_NOISE = 1.5  # grey levels
+TASKS = Path("/proc/self/task")
+SAMPLE_S = 0.2
 
 
 def main() -> None:
@@ -68,7 +76,15 @@ def count(path: Path, threads: int) -> dict[str, Any]:
     classifier = Classifier.load(device="cpu", threads=threads)
     begin = time.perf_counter()
     image = open_large(path)
-    found = scan(image, classifier)
+    ready: list[int] = []
+    done = Event()
+    watch = Thread(target=watch_threads, args=(ready, done))
+    watch.start()
+    try:
+        found = scan(image, classifier)
+    finally:
+        done.set()
+        watch.join()
     image.close()
     return {
         "pixel_size_um": image.pixel_size.um,
@@ -77,7 +93,20 @@ def count(path: Path, threads: int) -> dict[str, Any]:
         "tiles": found.tiles,
         "skipped_share": found.empty / found.tiles,
         "count_s": time.perf_counter() - begin,
+        "threads_ready": float(np.mean(ready)) if ready else None,
     }
+
+
+def watch_threads(ready: list[int], done: Event) -> None:
+    """Append how many threads of this process, but for this one, are ready to run."""
+    own = str(get_native_id())
+    while TASKS.is_dir() and not done.wait(SAMPLE_S):
+        states = []
+        for task in TASKS.iterdir():
+            with suppress(OSError):  # a thread that has just ended
+                stat = (task / "stat").read_text(encoding="utf-8")
+                states.append(task.name != own and stat.rpartition(")")[2].split()[0])
+        ready.append(states.count("R"))
 
 
 def measured(path: Path, threads: int) -> dict[str, Any]:
@@ -97,6 +126,8 @@ def measured(path: Path, threads: int) -> dict[str, Any]:
         result["peak_resident_mb"] = usage.ru_maxrss * unit / 1e6
         result["processor_s"] = usage.ru_utime + usage.ru_stime
         result["cores_busy"] = result["processor_s"] / result["process_s"]
+        result["load"] = os.getloadavg()[1]  # of the last five minutes
+        result["cores"] = os.cpu_count()
     return result | {"machine": platform.machine(), "system": platform.system()}
 
 

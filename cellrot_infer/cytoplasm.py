@@ -15,6 +15,7 @@ import numpy as np
 from cellrot_infer import stain
 from cellrot_infer.nuclei import find_lobes, nuclear_threshold
 from cellrot_infer.redcells import (
+    STEP,
     RedCells,
     learn_red_cells,
     looks_red,
@@ -27,6 +28,7 @@ from cellrot_infer.regions import (
     Components,
     Labels,
     Window,
+    bounds,
     components,
     dilated,
     eroded,
@@ -34,6 +36,7 @@ from cellrot_infer.regions import (
     nearest,
     neighbourhoods,
     opened,
+    padded,
     solidity,
     within,
 )
@@ -60,6 +63,7 @@ RED_RIM_UM = 1.0
 RED_RING = 0.35  # of the ring red; less, and red cells can be told by their colour
 HIDDEN_RED_UM2 = 20.0
 LEAST_RING_PX = 16
+BLUR_REACH_UM = 1.6  # what is further away has no part in the likelihood of a pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,9 +160,10 @@ def calibrate(density: Floats) -> Calibration:
 def calibrated(density: Floats, threshold: float, lobes: Components) -> Calibration:
     """Return the same of a field whose nuclei are known."""
     noise = stain.glass_noise(density)
-    nuclei = lobes.labels > 0
-    dyed = nuclei | stain.off_glass(density, noise, OFF_GLASS)
-    return Calibration(noise, threshold, learn_red_cells(density, dyed, nuclei))
+    sample = np.ascontiguousarray(density[::STEP, ::STEP])
+    nuclei = np.ascontiguousarray(lobes.labels[::STEP, ::STEP] > 0)
+    dyed = nuclei | stain.off_glass(sample, noise, OFF_GLASS)
+    return Calibration(noise, threshold, learn_red_cells(sample, dyed, nuclei))
 
 
 def survey(density: Floats, lobes: Components, known: Calibration) -> Scene:
@@ -287,10 +292,13 @@ def _red_beside(
 ) -> Mask:
     """Return what is red, judged for each lobe by the colour of its own cytoplasm."""
     red, all_rings = scene.red.copy(), scene.ring
+    near = scene.dyed & (scene.distance_um < REACH_UM)
     surprise = red_surprise(scene.density, red_cells)
     for number in waiting:
         window = scene.lobes.window(number, REACH_UM)
-        own = scene.owner[window] == number
+        own = near[window] & (scene.owner[window] == number)
+        window = within(window, bounds(own, BLUR_REACH_UM))
+        own = near[window] & (scene.owner[window] == number)
         ring = all_rings[window] & own
         cytoplasm = ring & ~scene.red[window]
         if np.count_nonzero(cytoplasm) < RED_RING * np.count_nonzero(ring):
@@ -306,13 +314,13 @@ def _trimmed(cells: Mask, scene: Scene) -> Mask:
     nuclei = scene.nuclei
     trimmed = opened(cells & (scene.distance_um < REACH_UM), THREAD_UM) | nuclei
     trimmed = filled(trimmed, VACUOLES_UM2)
-    return without_necks(trimmed, nuclei)
+    return without_necks(trimmed, scene.distance_um <= NECK_REST_UM)
 
 
-def without_necks(cells: Mask, nuclei: Mask) -> Mask:
-    """Return what of `cells` is near to wide parts of them or to `nuclei`."""
+def without_necks(cells: Mask, beside: Mask) -> Mask:
+    """Return what of `cells` is near to wide parts of them or `beside` nuclei."""
     wide = dilated(eroded(cells, NECK_UM), NECK_UM + NECK_REST_UM)
-    return cells & (wide | dilated(nuclei, NECK_REST_UM))
+    return cells & (wide | beside)
 
 
 def _part_of(lobe: int, parts: Components, lobes: Components) -> int:
@@ -330,4 +338,4 @@ def _roundness(mask: Mask, area_um2: float, window: Window, reading: Reading) ->
         hidden = np.count_nonzero(reading.doubtful[window] & mask)
         if hidden * PIXEL_UM2 > HIDDEN_RED_UM2:
             return 0.0
-    return solidity(opened(np.pad(mask, 8), BORDER_UM))
+    return solidity(opened(padded(mask, 8), BORDER_UM))

@@ -21,6 +21,7 @@ from cellrot_infer.regions import (
     closed,
     components,
     opened,
+    padded,
     solidity,
 )
 from cellrot_infer.types import Mask
@@ -184,5 +185,5 @@ def _solidity(body: int, cells: Components) -> float:
     """Return the solidity of a body, 0 where it is larger than any cell."""
     if body == 0 or cells.areas_um2[body] > LARGEST_ROUND_UM2:
         return 0.0
-    part = np.pad(cells.labels[cells.window(body)] == body, 10)
+    part = padded(cells.labels[cells.window(body)] == body, 10)
     return solidity(opened(closed(part, SMOOTHING_UM), SMOOTHING_UM))

@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 
 from cellrot_infer import stain
-from cellrot_infer.cytoplasm import FULL_DYE, LEAST_RING_PX, Scene, without_necks
+from cellrot_infer.cytoplasm import (
+    FULL_DYE,
+    LEAST_RING_PX,
+    NECK_REST_UM,
+    Scene,
+    without_necks,
+)
 from cellrot_infer.regions import (
     WORKING_PIXEL_UM,
     Window,
@@ -14,6 +20,7 @@ from cellrot_infer.regions import (
     closed,
     components,
     depth_um,
+    dilated,
     eroded,
     filled,
     opened,
@@ -56,7 +63,8 @@ def draw_cell(
     cell, own, nucleus = cell[crop], own[crop], nucleus[crop]
 
     cell = _around(opened(cell, THREAD_UM), nucleus)
-    cell = _around(without_necks(cell, nucleus), nucleus)
+    beside = dilated(nucleus, NECK_REST_UM)
+    cell = _around(without_necks(cell, beside), nucleus)
     cell = filled(closed(cell, NOTCH_UM) & own | nucleus)
     density = scene.density[window]
     cell = _to_the_edge(cell, nucleus, stain.total_dye(density))

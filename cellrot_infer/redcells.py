@@ -59,11 +59,8 @@ class RedCells:
 def learn_red_cells(density: Floats, dyed: Mask, nuclei: Mask) -> RedCells | None:
     """Return the look of what is `dyed` far from nuclei, None if that is too little.
 
-    Every other row and column tells enough.
+    All are a sample of a field, every `STEP` rows and columns of it.
     """
-    density = np.ascontiguousarray(density[::STEP, ::STEP])
-    dyed = np.ascontiguousarray(dyed[::STEP, ::STEP])
-    nuclei = np.ascontiguousarray(nuclei[::STEP, ::STEP])
     parts = components(dyed)
     nucleated = np.zeros(len(parts), bool)
     nucleated[parts.labels[nuclei]] = True

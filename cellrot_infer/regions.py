@@ -6,6 +6,7 @@ grow with the radius. What lies outside of the frame counts as more of the same.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -111,8 +112,7 @@ def _around(one: Window, other: Window) -> Window:
 
 def depth_um(mask: Mask) -> Floats:
     """Return how deep inside of `mask` a pixel is, 0 outside."""
-    depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
-    return np.asarray(depth * WORKING_PIXEL_UM, np.float32)
+    return np.asarray(_depth_px(mask) * WORKING_PIXEL_UM, np.float32)
 
 
 def eroded(mask: Mask, radius_um: float) -> Mask:
@@ -120,7 +120,7 @@ def eroded(mask: Mask, radius_um: float) -> Mask:
     if radius_um <= KERNELS_TO_UM:
         small = cv2.erode(mask.view(np.uint8), _disc(radius_um))
         return np.asarray(small, np.uint8) > 0
-    deep: Mask = depth_um(mask) > radius_um
+    deep: Mask = _depth_px(mask) > radius_um / WORKING_PIXEL_UM
     return deep
 
 
@@ -131,7 +131,7 @@ def dilated(mask: Mask, radius_um: float) -> Mask:
         return np.asarray(large, np.uint8) > 0
     if not mask.any():
         return mask.copy()
-    near: Mask = depth_um(~mask) <= radius_um
+    near: Mask = _depth_px(~mask) <= radius_um / WORKING_PIXEL_UM
     return near
 
 
@@ -166,6 +166,13 @@ def nearest(labels: Labels) -> tuple[Labels, Floats]:
     return label_of[pixel], np.asarray(distance * WORKING_PIXEL_UM, np.float32)
 
 
+def padded(mask: Mask, margin_px: int) -> Mask:
+    """Return `mask` with so many pixels of nothing around it."""
+    sides = (margin_px,) * 4
+    wide = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_CONSTANT)
+    return np.asarray(wide, np.uint8) > 0
+
+
 def solidity(mask: Mask) -> float:
     """Return the area of the largest part of `mask` over that of its convex hull."""
     contours, _ = cv2.findContours(
@@ -178,6 +185,12 @@ def solidity(mask: Mask) -> float:
     return float(cv2.contourArea(largest) / max(cv2.contourArea(hull), 1.0))
 
 
+def _depth_px(mask: Mask) -> Floats:
+    depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(depth, np.float32)
+
+
+@cache
 def _disc(radius_um: float) -> NDArray[np.uint8]:
     radius = radius_um / WORKING_PIXEL_UM
     away = np.arange(-int(radius + 0.01), int(radius + 0.01) + 1)

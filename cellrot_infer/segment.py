@@ -33,6 +33,7 @@ from cellrot_infer.regions import (
     components,
     nearest,
     neighbourhoods,
+    padded,
     solidity,
     within,
 )
@@ -205,7 +206,7 @@ def _cell(
 
 def _quality(drawn: Drawn) -> float:
     """Return 0 for a ragged outline, which has often caught a neighbour, to 1."""
-    smooth = (solidity(np.pad(drawn.cell, 2)) - RAGGED) / (1 - RAGGED)
+    smooth = (solidity(padded(drawn.cell, 2)) - RAGGED) / (1 - RAGGED)
     return round(min(max(smooth, 0.0), 1.0), 3)
 
 

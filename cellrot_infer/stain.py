@@ -95,14 +95,18 @@ def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floa
     `at` says where the pixels are if they are only a part of the field.
     """
     x, y = at or places(*pixels.shape[:2])
-    density = np.asarray(cv2.LUT(pixels, _DECADES), np.float32)
-    for colour, slope in enumerate(glass.slopes.T):
+    planes = []
+    for plane, light, slope in zip(
+        cv2.split(pixels), glass.light, glass.slopes.T, strict=True
+    ):
         columns = x * slope[1] + x * x * slope[4]
-        rows = np.log10(glass.light[colour] + 1) + slope[0]
+        rows = np.log10(light + 1) + slope[0]
         rows = rows + y * slope[2] + y * y * slope[5]
-        full = y * slope[3] * x + rows + columns
-        np.subtract(full, density[..., colour], out=density[..., colour])
-    return density
+        full = y * slope[3] * x
+        full += rows
+        full += columns
+        planes.append(cv2.subtract(full, cv2.LUT(plane, _DECADES)))
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def nuclear_stain(density: Floats) -> Floats:
@@ -148,7 +152,7 @@ def squared_distance(density: Floats, mean: Moments, covariance: Moments) -> Flo
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))
     matrix = np.column_stack([whitening, -whitening @ mean]).astype(np.float32)
     white = cv2.transform(density, matrix)
-    return total_dye(np.asarray(np.square(white), np.float32))
+    return total_dye(np.asarray(cv2.multiply(white, white, dst=white), np.float32))
 
 
 def thinned(field: NDArray[T]) -> NDArray[T]:
