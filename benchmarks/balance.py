@@ -1,6 +1,6 @@
 """Which class balance of the batches learns most: as cells come, all equal, between?
 
-    python -m benchmarks.balance [--data ../shared/data/pbc] [--cells 800] [--seeds 5]
+    python -m benchmarks.balance [--data ../shared/data/pbc] [--cells 600] [--seeds 3]
 
 A small network learns from a few cells of the natural, unequal frequencies, once for
 each balance and seed, and is judged on the validation split. What one choice is worth
@@ -31,7 +31,7 @@ RESULT = Path(__file__).parent / "results" / "balance.json"
 BALANCES = (0.0, 0.5, 1.0)
 MEASURES = ("val_macro_f1", "val_accuracy")
 SMALL = Config(
-    model="hnet-r0", side_px=32, width=8, epochs=15, keep="last", device="cpu"
+    model="hnet-r0", side_px=64, width=8, epochs=6, keep="last", device="cpu"
 )
 
 
@@ -39,8 +39,8 @@ def main() -> None:
     """Train, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pbc"))
-    parser.add_argument("--cells", type=int, default=800, help="Of train and of val.")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cells", type=int, default=600, help="Of train and of val.")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if not options.data.is_dir():

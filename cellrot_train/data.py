@@ -318,7 +318,8 @@ def _refuse_unlearned(records: Sequence[PatchRecord], root: Path) -> None:
     for record in records:
         if record.label and record.label not in seen:
             raise DataError(
-                f"{root}: class {record.label!r} is in {record.split} and not in train"
+                f"{root}: class {record.label!r} is in {record.split} and not in "
+                "train; add training images of it, or remove it"
             )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cellrot_infer.errors import CellrotError, OutputError
+from cellrot_infer.errors import CellrotError, DeviceError, OutputError
 from cellrot_train import checkpoint
 from cellrot_train.classifier import Classifier, fit_classifier
 from cellrot_train.config import Config
@@ -132,6 +132,11 @@ class Training:
             raise InterruptedRunError(self._last_words("stopped")) from None
         except OutputError as error:
             raise OutputError(self._last_words(f"{error}; stopped")) from None
+        except torch.OutOfMemoryError:
+            raise DeviceError(
+                f"{self.feed.device}: its memory is full at step {self.progress.done}; "
+                "start again with a smaller --batch-size"
+            ) from None
 
     def _train(self, show: Display) -> None:
         config, progress, per_epoch = (

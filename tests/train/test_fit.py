@@ -527,6 +527,17 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_plain_words(
         fit(tiny, root=tmp_path)
 
 
+def test_a_device_whose_memory_is_full_is_told_what_helps(
+    tmp_path: Path, tiny: Config
+) -> None:
+    class Fills(Silent):
+        def step(self, step: Step) -> None:
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(DeviceError, match=r"memory is full at step 1; .*--batch-size"):
+        fit(tiny, root=tmp_path, show=Fills())
+
+
 def test_the_samples_are_those_of_the_tests() -> None:
     assert USED.resolve() == SAMPLES.resolve()
     assert cv2.haveImageReader(str(next(USED.rglob("*.webp"))))
