@@ -68,12 +68,12 @@ def _parse(line: str) -> dict[str, Any] | None:
     """Return the entry in `line` if it is whole and its own hash fits."""
     try:
         entry = json.loads(line)
-    except ValueError:
+        if not isinstance(entry, dict):
+            return None
+        content = {key: value for key, value in entry.items() if key != "sha256"}
+        return entry if entry.get("sha256") == _digest(content) else None
+    except (ValueError, RecursionError):  # deeper than any entry
         return None
-    if not isinstance(entry, dict):
-        return None
-    content = {key: value for key, value in entry.items() if key != "sha256"}
-    return entry if entry.get("sha256") == _digest(content) else None
 
 
 def _digest(content: Entry) -> str:

@@ -47,6 +47,7 @@ def test_adding_leaves_the_lines_before_as_they_were(trail: Path) -> None:
         (lambda lines: [lines[1], lines[0], lines[2]], 1),
         (lambda lines: [*lines, "{"], 4),
         (lambda lines: [*lines, "3"], 4),
+        (lambda lines: [*lines, 100_000 * "["], 4),
         (lambda lines: [*lines, lines[2]], 4),
     ],
 )
