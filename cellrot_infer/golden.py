@@ -57,9 +57,9 @@ def _patch(cell: Mapping[str, Any]) -> Patches:
 
 def _probabilities(cell: Mapping[str, Any]) -> Floats:
     try:
-        values = np.array(cell.get("probabilities"), np.float32).reshape(-1)
+        values = np.array(cell.get("probabilities"), np.float64).reshape(-1)
     except (TypeError, ValueError, OverflowError):
         raise ModelError("a golden cell has no probabilities") from None
-    if not np.isfinite(values).all():
-        raise ModelError("a golden cell has probabilities that are no numbers")
-    return values
+    if not (np.abs(values) <= 1 + TOLERANCE).all():  # nor is what is no number
+        raise ModelError("a golden cell has probabilities beyond 0 to 1")
+    return values.astype(np.float32)

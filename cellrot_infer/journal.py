@@ -291,6 +291,8 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise self._repairable(error) from None
+        except UnicodeDecodeError as error:  # of a message that quotes the file
+            raise self._damaged(error) from None
 
     def _repairable(self, error: sqlite3.Error) -> OutputError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

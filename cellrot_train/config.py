@@ -165,6 +165,8 @@ class Config:
             return cls(**values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
+        except (ValueError, OverflowError):  # no float holds it, no message shows it
+            raise ConfigError(f"{source}: a number has too many digits") from None
 
 
 def read_config(path: Path | None, flags: Mapping[str, Any]) -> Config:
@@ -183,7 +185,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, UTF-8 or endless numbers
         raise ConfigError(f"{path}: no valid TOML ({error})") from None
 
 

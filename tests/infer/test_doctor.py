@@ -133,6 +133,10 @@ def test_a_workstation_without_models_is_found(
             "patch": base64.b64encode(CELLS[0].read_bytes()).decode(),
             "probabilities": ["nan", 0, 0],
         },
+        {
+            "patch": base64.b64encode(CELLS[0].read_bytes()).decode(),
+            "probabilities": [3.4028235677973366e38, 0, 0],  # rounds to infinity
+        },
         {"patch": "\u00a1", "probabilities": [1, 0, 0]},
     ],
 )

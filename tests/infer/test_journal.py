@@ -146,6 +146,16 @@ def test_a_file_in_the_way_is_named_and_an_empty_one_used(
         Journal(tmp_path)
 
 
+def test_damage_that_sqlite_cannot_put_into_words_is_told(tmp_path: Path) -> None:
+    with begun(tmp_path) as journal:
+        journal.add(0, 0, FILE, frame(0), {})
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE s", b"CREATE \xff\xff\xff\xffE s"))
+
+    with pytest.raises(OutputError, match=r"damaged .* delete it"):
+        Journal(tmp_path)
+
+
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / NAME) as other:
         other.execute("CREATE TABLE theirs (x)")

@@ -52,6 +52,10 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(tmp_path: Path) -
         ("side_px = 60", "side_px is 60, expected one of 32, 64"),
         ("epochs = ", "no valid TOML"),
         pytest.param("epochs = " + "[" * 3000, "no valid TOML", id="deep"),
+        pytest.param("epochs = " + "1" * 5000, "no valid TOML", id="endless"),
+        pytest.param("model = 0x" + "f" * 5000, "too many digits", id="endless hex"),
+        pytest.param("epochs = -" + "1" * 400, "at least 0", id="long"),
+        pytest.param("ema_decay = " + "1" * 400, "too many digits", id="no float"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, message: str) -> None:
