@@ -8,6 +8,7 @@ colour and `measurements` (since 0.4) and `metadata` (since 0.5).
 import json
 import uuid
 from collections.abc import Mapping
+from operator import mul
 from typing import Any
 
 from cellrot_infer.differential import row_label
@@ -85,9 +86,9 @@ def _polygon(*rings: Ring) -> dict[str, Any]:
 
 def _ring(corners: Polygon) -> Ring:
     """Return `corners` closed, x turning towards y; nothing where they hold no area."""
-    after = (*corners[1:], *corners[:1])
-    turns = zip(corners, after, strict=True)
-    doubled_area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in turns)
+    xs, ys = ([corner[axis] for corner in corners] for axis in (0, 1))
+    doubled_area = sum(map(mul, xs, (*ys[1:], *ys[:1])))
+    doubled_area -= sum(map(mul, (*xs[1:], *xs[:1]), ys))
     if doubled_area == 0:
         return []
     ring = list(corners if doubled_area > 0 else reversed(corners))

@@ -1,7 +1,8 @@
 """The frame as an image with its cells outlined and named, a legend and a scale bar.
 
 The legend stands under the frame, so that it hides no cell. A large frame is shown a
-half or a third as wide, to the pixel: an overlay is to look at, GeoJSON to measure in.
+half or a third as wide, to the pixel, and in 256 colours, which no eye tells from all:
+an overlay is to look at, GeoJSON to measure in.
 """
 
 import math
@@ -14,12 +15,14 @@ import numpy as np
 
 from cellrot_infer.differential import row_label
 from cellrot_infer.types import RGB, Box, Finding, Frame, Report
-from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
+from cellrot_infer.writers.palette import PALETTE, UNDECIDED, Colour, class_colours
+from cellrot_infer.writers.png import indexed_png
 from cellrot_infer.writers.text import shown
 from cellrot_infer.writers.thumbnail import shrunk
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (38, 38, 38)
+BLACK: Colour = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_CAP_PX = 21.0  # height of a capital letter at scale 1
 MAX_SIDE_PX = 1600  # of the frame in the overlay
@@ -37,7 +40,7 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     """
     times = -(-max(frame.pixels.shape[:2]) // MAX_SIDE_PX)
     found = (finding for finding in report.findings if finding.frame == frame.name)
-    findings = [_shrunk_finding(finding, times) for finding in found]
+    findings = [_drawn(finding, times) for finding in found]
     frame = _shrunk_frame(frame, times)
     colours = {**class_colours(report), "uncertain": UNDECIDED, "unknown": UNDECIDED}
     text_px = _text_size_px(frame)
@@ -57,26 +60,20 @@ def _shrunk_frame(frame: Frame, times: int) -> Frame:
     return replace(frame, pixels=shrunk(frame.pixels, times), pixel_size=pixel_size)
 
 
-def _shrunk_finding(finding: Finding, times: int) -> Finding:
-    """Return `finding` in the pixels of the shrunk frame; what is not drawn stays."""
-    if times == 1:
-        return finding
+def _drawn(finding: Finding, times: int) -> Finding:
+    """Return `finding` in the pixels of the shrunk frame, with the corners one sees."""
     cell = finding.cell
     box = Box(*(part // times for part in astuple(cell.box)))
-    outline = tuple((x_px // times, y_px // times) for x_px, y_px in cell.outline)
+    corners = np.array(cell.outline or cell.box.corners, np.int32)
+    fewer = np.asarray(cv2.approxPolyDP(corners, LINE_ERROR_PX * times, True), np.int32)
+    outline = tuple((x_px, y_px) for x_px, y_px in (fewer[:, 0] // times).tolist())
     return replace(finding, cell=replace(cell, box=box, outline=outline))
 
 
 def overlay_png(report: Report, frame: Frame) -> bytes:
     """Return `draw_overlay` as the bytes of a PNG file."""
-    image = cv2.cvtColor(draw_overlay(report, frame), cv2.COLOR_RGB2BGR)
-    # The fastest of OpenCV's settings, and smaller than its own.
-    settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    done, data = cv2.imencode(".png", image, settings)
-    if not done:
-        raise ValueError(f"no PNG can be made of {frame.name!r}, {image.shape}")
-    return data.tobytes()
+    drawn = *PALETTE, UNDECIDED, WHITE, INK, BLACK
+    return indexed_png(draw_overlay(report, frame), drawn)
 
 
 def scale_bar_um(width_um: float) -> float:
@@ -101,9 +98,7 @@ def _draw_outline(
 ) -> None:
     least_side_px = min(finding.cell.box.width_px, finding.cell.box.height_px)
     line_px = max(1, round(min(text_px / 5, least_side_px / 12)))
-    corners = finding.cell.outline or finding.cell.box.corners
-    exact = np.array(corners, np.int32)
-    outline = np.asarray(cv2.approxPolyDP(exact, LINE_ERROR_PX, True)).reshape(-1, 2)
+    outline = np.array(finding.cell.outline, np.int32)
     # A light casing keeps the line visible on dark chromatin and on pale plasma alike.
     cv2.polylines(canvas, [outline], True, WHITE, line_px + 2, cv2.LINE_AA)
     if finding.decision == "accepted":
@@ -241,7 +236,7 @@ def _ink_on(colour: Colour) -> Colour:
     """Return white or near black, whichever reads better on `colour`."""
     red, green, blue = ((part / 255) ** 2.2 for part in colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return WHITE if luminance < 0.18 else (0, 0, 0)
+    return WHITE if luminance < 0.18 else BLACK
 
 
 def _within(value: int, largest: int) -> int:

@@ -150,7 +150,9 @@ def test_damage_that_sqlite_cannot_put_into_words_is_told(tmp_path: Path) -> Non
     with begun(tmp_path) as journal:
         journal.add(0, 0, FILE, frame(0), {})
     path = tmp_path / NAME
-    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE s", b"CREATE \xff\xff\xff\xffE s"))
+    path.write_bytes(
+        path.read_bytes().replace(b"CREATE TABLE s", b"CREATE \xff\xff\xff\xffE s")
+    )
 
     with pytest.raises(OutputError, match=r"damaged .* delete it"):
         Journal(tmp_path)

@@ -146,8 +146,14 @@ def test_any_label_can_be_drawn(label: str) -> None:
     assert image.shape[1] == WIDTH
 
 
-def test_the_png_holds_the_picture() -> None:
+def test_the_png_holds_the_picture_in_colours_that_no_eye_tells_apart() -> None:
+    drawn = draw_overlay(SLIDE, FRAME)
+
     data = np.frombuffer(overlay_png(SLIDE, FRAME), np.uint8)
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None
-    np.testing.assert_array_equal(decoded, draw_overlay(SLIDE, FRAME))
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
+
+    assert decoded.shape == drawn.shape
+    differs = decoded.astype(int) - drawn
+    assert np.sqrt((differs**2).mean()) < 5
+    for colour in (INK, UNDECIDED, *class_colours(SLIDE).values()):
+        assert pixels_of(decoded, colour) >= pixels_of(drawn, colour)
