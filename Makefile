@@ -31,7 +31,7 @@ models: setup
 	  $(BIN)/cellrot-train export runs/models/$$name-* --name $$name --licence "CC BY 4.0" --credit "$(CREDIT)" || exit 1; \
 	done
 	$(BIN)/cellrot-train export runs/models/hnet-r2-* --name hnet-r2 --int8 --licence "CC BY 4.0" --credit "$(CREDIT)"
-	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.models --data $(DATA)/..
 
 clean:
 	rm -rf .venv demo

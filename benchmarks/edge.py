@@ -1,6 +1,6 @@
 """What the exported files cost on one thread of a workstation.
 
-    python -m benchmarks.edge [--out benchmarks/results/edge.json]
+    python -m benchmarks.edge [--resident] [--out benchmarks/results/edge.json]
 
 Speeds are ratios of processor time on one thread: the files take turns in one run and
 the fastest of many rounds counts, so that other work on the machine hardly matters. The
@@ -26,6 +26,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
+from benchmarks import targets
 from benchmarks.rivals import plain_cnn, resnet18
 from cellrot_infer.files import make_folder, write_text
 from cellrot_infer.models import DEFAULT_MODEL
@@ -45,19 +46,22 @@ SIDE_PX, VIEW_PX = 64, 48  # of the shipped models
 BATCH, ROUNDS = 16, 20
 HARMONIC = ("hnet-r0", "hnet-r2")
 NETS = (*HARMONIC, "baseline")
-# a child process reports its own peak: MiB after 1 000 and after 10 000 cells
+# a child process reports on itself, in MiB: resident now, and the most it ever was
 MEMORY = """
 import re, sys
 from pathlib import Path
 import numpy as np
 from cellrot_infer import Classifier
+def resident(key):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(key + r":\\s+(\\d+)", status)[1]) / 1024
 classifier = Classifier.load(sys.argv[1], device="cpu", threads=1)
 patches = np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8)
 for batch in range(157):
     classifier.classify(patches)
-    if batch in (15, 156):
-        status = Path("/proc/self/status").read_text()
-        print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024)
+    if batch == 7:
+        print(resident("VmRSS"))
+print(resident("VmRSS"), resident("VmHWM"))
 """
 START = """
 import time
@@ -73,17 +77,24 @@ def main() -> None:
     """Measure, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULT)
-    out: Path = parser.parse_args().out
-    machine = f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread"
-    found: dict[str, Any] = {"machine": machine, **speeds()}
-    for name, ratio in found["ratios"].items():
-        print(f"{name:45} {ratio:.3f}")
-    found["memory_mib"] = [float(peak) for peak in child(MEMORY)]
-    found["start_s"] = min(float(child(START)[0]) for _ in range(5))
-    print(f"peak MiB after 1 000 and 10 000 cells {found['memory_mib']}")
-    print(f"import and session {found['start_s']:.2f} s of the processor")
+    parser.add_argument(
+        "--resident", action="store_true", help="only memory and start; keep the speeds"
+    )
+    options = parser.parse_args()
+    out: Path = options.out
+    known = json.loads(out.read_text("utf-8")) if options.resident else speeds()
+    found: dict[str, Any] = {**known, **residence()}
+    print(targets.table(targets.costs(found, DEFAULT_MODEL)))
     make_folder(out.parent)
     write_text(out, json.dumps(found, indent=2) + "\n")
+
+
+def residence() -> dict[str, Any]:
+    """Return the memory and the time to start of the default model."""
+    keys = ("after 500 cells", "after 10 000 cells", "peak")
+    resident = dict(zip(keys, map(float, child(MEMORY)), strict=True))
+    start_s = min(float(child(START)[0]) for _ in range(5))
+    return {"resident_mib": resident, "start_s": start_s}
 
 
 def speeds() -> dict[str, Any]:
@@ -98,7 +109,8 @@ def speeds() -> dict[str, Any]:
         plain = plain_cnn(channels_of(name))
         rivals[f"plain CNN as {name}"] = as_onnx(plain, VIEW_PX)
     rate = measure({**whole, **parts, **rivals}, patches[:BATCH])
-    return {"cells_per_s": rate, "ratios": ratios(rate)}
+    machine = f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread"
+    return {"machine": machine, "cells_per_s": rate, "ratios": ratios(rate)}
 
 
 def ratios(rate: Mapping[str, float]) -> dict[str, float]:
