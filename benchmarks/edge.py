@@ -84,7 +84,8 @@ def main() -> None:
     out: Path = options.out
     known = json.loads(out.read_text("utf-8")) if options.resident else speeds()
     found: dict[str, Any] = {**known, **residence()}
-    print(targets.table(targets.costs(found, DEFAULT_MODEL)))
+    print(targets.table(targets.speeds(found, DEFAULT_MODEL)))
+    print(targets.table(targets.residence(found)))
     make_folder(out.parent)
     write_text(out, json.dumps(found, indent=2) + "\n")
 

@@ -77,7 +77,11 @@ def found_of(models: Sequence[Path]) -> Iterator[str]:
         else:
             yield f"Not measured: `python -m benchmarks.laboratories {path.stem}`\n"
     yield "### Speed and memory, on one thread"
-    yield targets.table(targets.costs(edge, DEFAULT_MODEL))
+    yield targets.table(targets.speeds(edge, DEFAULT_MODEL))
+    if "resident_mib" in edge:
+        yield targets.table(targets.residence(edge))
+    else:
+        yield "Memory is not measured: `python -m benchmarks.edge --resident`\n"
 
 
 def measured(name: str) -> dict[str, Any]:
