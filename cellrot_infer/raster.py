@@ -11,10 +11,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from cellrot_infer.types import RGB, Box, Mask
+from cellrot_infer.types import RGB, Box
 
 MISSING_EXTRA = "to read it in parts, pip install 'cellrot[slides]'"
-BLACK = 4  # grey levels; lossy compression makes black a little brighter
 
 
 class Raster(Protocol):
@@ -79,12 +78,6 @@ def glance(raster: Raster, box: Box, level: int, factor: float) -> RGB:
     size = max(round(box.width_px / factor), 1), max(round(box.height_px / factor), 1)
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
-
-
-def scanned(pixels: RGB) -> Mask:
-    """Return where `pixels` hold an image at all."""
-    seen: Mask = pixels.max(axis=2) > BLACK
-    return seen
 
 
 def _at_level(box: Box, step: float, size_px: tuple[int, int]) -> Box:

@@ -16,7 +16,6 @@ from cellrot_infer import stain
 from cellrot_infer.cytoplasm import Calibration, calibrate
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.nuclei import FAINTEST
-from cellrot_infer.raster import scanned
 from cellrot_infer.regions import WORKING_PIXEL_UM
 from cellrot_infer.segment import SMOOTHING_UM
 from cellrot_infer.tiles import BLOCK, Grid
@@ -48,7 +47,7 @@ class Reference:
 
     def filled(self, pixels: RGB) -> RGB:
         """Return `pixels` with glass where nothing was scanned."""
-        seen = scanned(pixels)
+        seen = stain.scanned(pixels)
         if seen.all():
             return pixels
         return np.asarray(np.where(seen[..., None], pixels, self.glass_rgb), np.uint8)
@@ -56,10 +55,9 @@ class Reference:
     def density(self, pixels: RGB, at: stain.Places) -> Floats:
         """Return the optical density of `pixels` at the working scale.
 
-        What was not scanned counts as glass; `at` is where the pixels are in the image.
+        `at` is where the pixels are in the image.
         """
         density = stain.optical_density(pixels, self.glass, at)
-        density[~scanned(pixels)] = 0
         return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
 
 
@@ -82,7 +80,6 @@ def find_reference(image: LargeImage, grid: Grid, spread: Spread = map) -> Refer
 
 
 def _learnt(pixels: RGB, *, even: bool) -> Reference:
-    seen = scanned(pixels)
     if not even:
         glass = stain.find_glass(pixels)
     else:
@@ -92,7 +89,6 @@ def _learnt(pixels: RGB, *, even: bool) -> Reference:
         slopes[0] = glass.slopes[0]
         glass = replace(glass, slopes=slopes)
     density = stain.optical_density(pixels, glass)
-    density[~seen] = 0
     density = stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
     known = calibrate(density)
     if np.isinf(known.nuclear_threshold):  # no nucleus in the sample
@@ -142,7 +138,7 @@ def _candidates(grid: Grid) -> list[Box]:
 
 def _is_scanned(field: RGB) -> bool:
     """Return whether the camera saw the field: what it sees is never all the same."""
-    return bool(scanned(field).mean() > 1 - LARGEST_GAP and np.ptp(field) > 0)
+    return bool(stain.scanned(field).mean() > 1 - LARGEST_GAP and np.ptp(field) > 0)
 
 
 def _mosaic(fields: Sequence[RGB]) -> RGB:

@@ -29,6 +29,7 @@ FEWEST_GLASS_PX = 50
 FAINT = 0.06  # decades a colour; glass with all its unevenness is within
 SAMPLE_PX = 20_000  # of a frame, enough to measure its noise
 CAMERA_NOISE = 0.003  # decades, where the camera saturates and shows none
+BLACK = 4  # grey levels; lossy compression makes black a little brighter
 
 T = TypeVar("T", bound=np.generic)
 Moments = NDArray[np.floating]  # a mean (3,) or a covariance (3, 3)
@@ -92,7 +93,8 @@ def _fitted(
 def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floats:
     """Return the decades of light lost against `glass`, (H, W, 3).
 
-    `at` says where the pixels are if they are only a part of the field.
+    `at` says where the pixels are if they are only a part of the field. What was not
+    scanned counts as glass: around an eyepiece, or where a mosaic has gaps.
     """
     x, y = at or places(*pixels.shape[:2])
     planes = []
@@ -106,7 +108,16 @@ def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floa
         full += rows
         full += columns
         planes.append(cv2.subtract(full, cv2.LUT(plane, _DECADES)))
-    return np.asarray(cv2.merge(planes), np.float32)
+    density = np.asarray(cv2.merge(planes), np.float32)
+    density[~scanned(pixels)] = 0
+    return density
+
+
+def scanned(pixels: RGB) -> Mask:
+    """Return where `pixels` hold an image; a microscope shows nothing as black."""
+    red, green, blue = cv2.split(pixels)
+    seen: Mask = cv2.max(cv2.max(red, green), blue) > BLACK
+    return seen
 
 
 def nuclear_stain(density: Floats) -> Floats:

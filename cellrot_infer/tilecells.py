@@ -13,7 +13,6 @@ from cellrot_infer.classify import Classifier
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import field_quality
-from cellrot_infer.raster import scanned
 from cellrot_infer.reference import GLANCE, Reference
 from cellrot_infer.segment import find_cells
 from cellrot_infer.tiles import BLOCK, Grid, Tile, moved
@@ -105,7 +104,7 @@ def _suspicious(
     at = x.astype(np.float32)[None, :], y.astype(np.float32)[:, None]
     score = stain.nuclear_stain(stain.optical_density(glance, reference.glass, at))
     least = SUSPICIOUS * reference.known.nuclear_threshold
-    return bool((score[scanned(glance)] > least).any())
+    return bool((score > least).any())
 
 
 def _part(glance: RGB, around: Box, core: Box) -> RGB:

@@ -1,6 +1,7 @@
 """The same cells are found however the frame was turned, lit, coloured or scaled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ SAMPLES = [
     (FRAMES / "bccd" / "BloodImage_00031.jpg", 0.07),
     (FRAMES / "pbc_fields" / "EO_1007.jpg", 0.1),
 ]
+EDGE_PX = 60
 Light = Callable[[Floats, Floats], Floats]
 
 
@@ -78,6 +80,23 @@ def test_a_quarter_turn_turns_the_cells() -> None:
         assert_same(boxes(np.ascontiguousarray(np.rot90(pixels)), size_um), turned)
 
 
+@pytest.mark.parametrize("shape", ["round", "padded"])
+def test_black_around_the_field_changes_no_cell(shape: str) -> None:
+    for path, size_um in SAMPLES:
+        pixels = read_frame(path, pixel_size_um=size_um).pixels
+        height, width = pixels.shape[:2]
+        expected, shown = boxes(pixels, size_um), pixels.copy()
+        if shape == "round":
+            y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+            shown[x * x + y * y > 1.3] = 0
+        else:
+            padded = cv2.copyMakeBorder(pixels, *(EDGE_PX,) * 4, cv2.BORDER_CONSTANT)
+            shown = np.asarray(padded, np.uint8)
+            expected = [moved(box) for box in expected]
+
+        assert_same(boxes(shown, size_um), expected)
+
+
 @pytest.mark.parametrize("factor", [0.7, 1.5])
 def test_the_cells_keep_their_size_on_the_slide(factor: float) -> None:
     for path, size_um in SAMPLES:
@@ -91,6 +110,10 @@ def test_the_cells_keep_their_size_on_the_slide(factor: float) -> None:
         ]
 
         assert_same(boxes(np.asarray(scaled, np.uint8), size_um / factor), expected)
+
+
+def moved(box: Box) -> Box:
+    return replace(box, x_px=box.x_px + EDGE_PX, y_px=box.y_px + EDGE_PX)
 
 
 def corners_of(box: Box) -> tuple[int, int, int, int]:
