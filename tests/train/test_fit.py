@@ -264,7 +264,7 @@ def test_layout_and_arithmetic_do_not_change_what_is_learned(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its own ways
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch, of its own ways
 @pytest.mark.skipif(
     not shutil.which("c++"), reason="torch compiles with a C++ compiler"
 )
