@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -261,23 +260,6 @@ def test_layout_and_arithmetic_do_not_change_what_is_learned(
 
     first, second = (weights(run)["progress"]["history"][-1] for run in (usual, other))
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch, of its own ways
-@pytest.mark.skipif(
-    not shutil.which("c++"), reason="torch compiles with a C++ compiler"
-)
-def test_a_compiled_network_learns_the_same(tmp_path: Path, tiny: Config) -> None:
-    config = replace(tiny, objective="supervised+reconstruction", epochs=1)
-    usual = fit(config, root=tmp_path, name="usual")
-    compiled = fit(replace(config, compile=True), root=tmp_path, name="compiled")
-
-    first, second = (
-        weights(run)["progress"]["history"][-1] for run in (usual, compiled)
-    )
-    assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
-    assert load_run(compiled.folder).metrics["val_macro_f1"] > 0.2
 
 
 @pytest.mark.slow
