@@ -1,8 +1,9 @@
 """A run on a Dask cluster: every image is a task, each worker loads the model once.
 
-Workers read the images by the paths that the run has and answer with what is kept of
-them; the run alone writes. A worker that is lost costs its images another try. Needs
-the extra `cluster`, which is imported where a cluster is asked for.
+A large image is many tasks: its tiles go to all workers, and what is found in them from
+worker to worker. Workers read the images by the paths that the run has and answer with
+what is kept of them; the run alone writes. A worker that is lost costs its tasks
+another try. Needs the extra `cluster`, which is imported where a cluster is asked for.
 """
 
 import logging
@@ -10,8 +11,8 @@ import platform
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import astuple, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,10 +26,18 @@ from cellrot_infer.errors import DeviceError, FrameError
 from cellrot_infer.images import read_file
 from cellrot_infer.models import find_model
 from cellrot_infer.provenance import Pairs, versions
+from cellrot_infer.scan import Looked
+from cellrot_infer.tiletasks import (
+    Planned,
+    is_in_tiles,
+    look_at,
+    plan_image,
+    put_together,
+)
 from cellrot_infer.types import Failure
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future, LocalCluster, as_completed
 
 LOCAL = "local"  # instead of an address: a cluster on this machine
 PATIENCE_S = 30  # for the scheduler and its first worker to answer
@@ -73,6 +82,17 @@ class Cluster:
         Raises DeviceError where a worker differs from this machine, sees other files,
         or the scheduler is lost. What is in work when the caller stops is dropped.
         """
+        accused: list[Task] = []
+        yield from self._round(tasks, accused)
+        for task in accused:  # alone: what shared a worker with it is not to blame
+            guilty: list[Task] = []
+            yield from self._round([task], guilty)
+            yield from ((each, _deadly(each)) for each in guilty)
+
+    def _round(
+        self, tasks: Iterable[Task], accused: list[Task]
+    ) -> Generator[tuple[Task, Counted | Failure], None, None]:
+        """Yield tasks with results; `accused` are those whose workers kept dying."""
         from distributed import as_completed
 
         running: dict[Future[Any], Task] = {}
@@ -83,20 +103,30 @@ class Cluster:
                 running[future] = task
                 done.add(future)
                 while len(running) >= self._room():
-                    yield _next(done, running)
+                    yield from self._next(done, running, accused)
             while running:
-                yield _next(done, running)
+                yield from self._next(done, running, accused)
         finally:
             self.client.cancel(list(running))
 
     def map(
         self, work: Callable[[Path], Result], paths: Iterable[Path]
-    ) -> Iterable[Result]:
-        """Return the results of `work` in the order of `paths`, before all counting."""
+    ) -> Iterator[Result | None]:
+        """Yield the results of `work` in the order of `paths`, before all counting.
+
+        None stands for what ended every worker; counting it will say so.
+        """
+        from distributed import KilledWorker, wait
+
         here = [path.absolute() for path in paths]
         futures = self.client.map(work, here, pure=False, priority=1)
-        found: Iterable[Result] = self.client.gather(futures)
-        return found
+        wait(futures)
+        for path, done in zip(here, futures, strict=True):
+            future = done
+            if isinstance(future.exception(), KilledWorker):  # once more, alone
+                future = self.client.submit(work, path, pure=False)
+            deadly = isinstance(future.exception(), KilledWorker)
+            yield None if deadly else future.result()
 
     def _begin(self, task: Task) -> "Future[Any]":
         # what is the current folder here is another one there
@@ -104,6 +134,39 @@ class Cluster:
         return self.client.submit(
             count_there, there, self.request, self.engine, pure=False
         )
+
+    def _next(
+        self,
+        done: "as_completed",
+        running: dict["Future[Any]", Task],
+        accused: list[Task],
+    ) -> Iterator[tuple[Task, Counted | Failure]]:
+        """Yield what is done next, if that is all of an image."""
+        from distributed import KilledWorker
+
+        future = next(done)
+        task = running.pop(future)
+        try:
+            found = _result(future, task)
+        except KilledWorker:
+            accused.append(task)
+            return
+        if isinstance(found, Planned):
+            last = self._in_tiles(future, found)
+            running[last] = task
+            done.add(last)
+        else:
+            yield task, found
+
+    def _in_tiles(self, planned: "Future[Any]", plan: Planned) -> "Future[Any]":
+        """Give out the tiles of an image; return what puts them together.
+
+        They come before other images, so that few are in work at a time.
+        """
+        give = partial(self.client.submit, pure=False, priority=1)
+        parts = [give(look_there, planned, first, self.engine) for first in plan.parts]
+        last: Future[Any] = give(finish_there, planned, parts, self.engine)
+        return last
 
     def _room(self) -> int:
         """Return how many images to have given out; workers may come and go."""
@@ -172,37 +235,44 @@ def _local(workers: int) -> Iterator["LocalCluster"]:
 
 def count_there(
     task: Task, request: Request, engine: Engine
-) -> Counted | Failure | None:
+) -> Counted | Planned | Failure | None:
     """Return what `count_image` does, on a worker; None where it sees no such file.
 
-    Raises DeviceError where the worker is not what `engine` says.
+    Of a large image, return how to look at its tiles. Raises DeviceError where the
+    worker is not what `engine` says.
     """
     classifier = _classifier(engine)
     if not task.path.is_file():
         return None
-    return count_image(task, request, classifier)
+    work = plan_image if is_in_tiles(task, request) else count_image
+    return work(task, request, classifier)
 
 
-def _next(
-    done: Iterator["Future[Any]"], running: dict["Future[Any]", Task]
-) -> tuple[Task, Counted | Failure]:
-    future = next(done)
-    task = running.pop(future)
-    return task, _result(future, task)
+def look_there(
+    planned: Planned | Failure, first: int, engine: Engine
+) -> list[Looked] | Failure:
+    """Return what `look_at` does, on a worker."""
+    return look_at(planned, first, _classifier(engine))
 
 
-def _result(future: "Future[Any]", task: Task) -> Counted | Failure:
-    from distributed import KilledWorker
+def finish_there(
+    planned: Planned | Failure, parts: list[list[Looked] | Failure], engine: Engine
+) -> Counted | Failure:
+    """Return what `put_together` does, on a worker."""
+    return put_together(planned, parts, _classifier(engine))
 
-    try:
-        found: Counted | Failure | None = future.result()
-    except KilledWorker:
-        reason = f"{task.path}: ended every worker that counted it; is there memory?"
-        return Failure(str(task.path), reason)
+
+def _result(future: "Future[Any]", task: Task) -> Counted | Planned | Failure:
+    found: Counted | Planned | Failure | None = future.result()
     if isinstance(found, Failure):
         there, here = str(task.path.absolute()), str(task.path)
-        return Failure(here, found.reason.replace(there, here))
+        return Failure(*(text.replace(there, here) for text in astuple(found)))
     return _unseen(task) if found is None else found
+
+
+def _deadly(task: Task) -> Failure:
+    reason = f"{task.path}: ended every worker that counted it; is there memory?"
+    return Failure(str(task.path), reason)
 
 
 def _unseen(task: Task) -> Failure:

@@ -7,6 +7,7 @@ threads or on another machine.
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cellrot_infer.classify import Classifier
@@ -14,7 +15,13 @@ from cellrot_infer.frames import Scales
 from cellrot_infer.journal import FileState, Kept
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.outputs import frame_files, frame_pictures
-from cellrot_infer.pipeline import analyze_or_fail, compose_report, read_or_fail
+from cellrot_infer.pipeline import (
+    FrameResult,
+    analyze_or_fail,
+    compose_report,
+    or_fail,
+    read_or_fail,
+)
 from cellrot_infer.provenance import Pairs
 from cellrot_infer.scan import QUIET, Progress
 from cellrot_infer.types import EVERYTHING, Failure, Scheme, Selection
@@ -78,7 +85,7 @@ def count_image(
     task: Task, request: Request, classifier: Classifier, progress: Progress = QUIET
 ) -> Counted | Failure:
     """Return what is found in the image of `task`, or why it could not be analysed."""
-    size, modified_ns = _size_and_time(task.path)  # before it is read: it may change
+    before = size_and_time(task.path)  # before it is read: it may change
     frame = read_or_fail(
         task.path,
         pixel_size_um=request.pixel_size_um,
@@ -90,18 +97,31 @@ def count_image(
         result = analyze_or_fail(frame, classifier, request.selection, progress)
         if isinstance(result, Failure):
             return result
-        report = compose_report(
-            [result], classifier, name=task.path.name, scheme=request.scheme
-        )
-        return Counted(
-            FileState(size, modified_ns, result.record.sha256),
-            Kept(result.record, result.findings),
-            frame_files(report, result, request.kinds),
-            frame_pictures(result, request.kinds),
-        )
+        keep = partial(kept_of, result, task, request, classifier, before)
+        return or_fail(keep, task.path.name, "analyze")
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def kept_of(
+    result: FrameResult,
+    task: Task,
+    request: Request,
+    classifier: Classifier,
+    before: tuple[int, int],
+) -> Counted:
+    """Return what is kept of `result`; `before` is `size_and_time` of the file."""
+    report = compose_report(
+        [result], classifier, name=task.path.name, scheme=request.scheme
+    )
+    return Counted(
+        FileState(*before, result.record.sha256),
+        Kept(result.record, result.findings),
+        frame_files(report, result, request.kinds),
+        frame_pictures(result, request.kinds),
+    )
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Return size and time of the file at `path`, (0, 0) where there is none."""
     try:
         status = path.stat()
     except OSError:

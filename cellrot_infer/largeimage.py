@@ -102,6 +102,13 @@ def open_large(
     return image
 
 
+def reopen(
+    path: Path, level: int, size: PixelSize, sha256: str, warnings: tuple[str, ...]
+) -> LargeImage:
+    """Open an image of which `open_large` told the rest before; close it in the end."""
+    return LargeImage(path.name, _raster(path), size, level, sha256, warnings)
+
+
 def in_tiles(frame: Frame) -> LargeImage:
     """Return `frame` as an image that is analysed in tiles."""
     return LargeImage(

@@ -12,6 +12,11 @@ SIDE_PX = 4096
 WHITE = 255
 
 
+def view_factor(image: LargeImage) -> float:
+    """Return how many times smaller than its level the copy of `image` is."""
+    return max(1.0, max(image.size_px) / SIDE_PX)
+
+
 class Overview:
     """A copy of at most 4096 pixels a side, made of what is seen of an image.
 
@@ -21,7 +26,7 @@ class Overview:
     def __init__(self, image: LargeImage) -> None:
         self._image = image
         width, height = image.size_px
-        self.factor = max(1.0, max(width, height) / SIDE_PX)
+        self.factor = view_factor(image)
         shape = self._at(height), self._at(width), 3
         self._pixels = np.full(shape, WHITE, np.uint8)
 

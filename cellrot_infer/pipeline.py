@@ -1,9 +1,10 @@
 """Frames into a report: composes the steps, computes nothing itself."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 
@@ -19,7 +20,7 @@ from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.quality import field_quality
 from cellrot_infer.recut import Recut
 from cellrot_infer.reference import fits
-from cellrot_infer.scan import QUIET, Progress, scan
+from cellrot_infer.scan import QUIET, Progress, Scan, scan
 from cellrot_infer.segment import segment
 from cellrot_infer.tiles import check_region, inside, middle_px
 from cellrot_infer.types import (
@@ -35,6 +36,8 @@ from cellrot_infer.types import (
     Scheme,
     Selection,
 )
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +84,8 @@ def read_or_fail(
     What is too large for one piece, and every `level` but the first, is opened to be
     read in parts; see `open_large`.
     """
-    try:
+
+    def read() -> Frame | LargeImage:
         if level or is_large(path):
             return open_large(
                 path, level=level, pixel_size_um=pixel_size_um, fallback_um=fallback_um
@@ -89,10 +93,8 @@ def read_or_fail(
         return read_frame(
             path, pixel_size_um=pixel_size_um, fallback_um=fallback_um, scales=scales
         )
-    except FrameError as error:
-        return Failure(str(path), str(error))
-    except (MemoryError, cv2.error) as error:
-        return _too_large(str(path), error, "read")
+
+    return or_fail(read, str(path), "read")
 
 
 def analyze(
@@ -130,14 +132,25 @@ def analyze_or_fail(
     """
     if isinstance(frame, Failure):
         return frame
-    try:
+
+    def analyze() -> FrameResult:
         if isinstance(frame, LargeImage):
             return analyze_large(frame, classifier, selection, progress)
         return analyze_frame(frame, classifier, selection)
+
+    return or_fail(analyze, frame.name, "analyze")
+
+
+def or_fail(work: Callable[[], Result], name: str, verb: str) -> Result | Failure:
+    """Return what `work` gives, or why `name` cannot be what `verb` says."""
+    try:
+        return work()
     except FrameError as error:
-        return Failure(frame.name, str(error))
+        return Failure(name, str(error))
     except (MemoryError, cv2.error) as error:
-        return _too_large(frame.name, error, "analyze")
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        return Failure(name, f"{name}: not enough memory to {verb} it")
 
 
 def analyze_large(
@@ -151,6 +164,16 @@ def analyze_large(
     Raises FrameError where its file is damaged.
     """
     found = scan(image, classifier, selection, progress)
+    return result_of_scan(image, found, classifier, selection)
+
+
+def result_of_scan(
+    image: LargeImage,
+    found: Scan,
+    classifier: Classifier,
+    selection: Selection = EVERYTHING,
+) -> FrameResult:
+    """Return what was `found` in `image` as the result of a frame."""
     findings = _findings(image.name, found.cells, found.predictions, classifier)
     width, height = image.raster.sizes_px[0]
     warnings = image.warnings
@@ -250,13 +273,6 @@ def _findings(
         )
         for number, (cell, verdict, novelty, orientation) in enumerate(columns, start=1)
     )
-
-
-def _too_large(name: str, error: MemoryError | cv2.error, verb: str) -> Failure:
-    """Return that memory ran out over `name`; raise what is any other error."""
-    if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
-        raise error
-    return Failure(name, f"{name}: not enough memory to {verb} it")
 
 
 def _record(frame: Frame, warnings: tuple[str, ...]) -> FrameRecord:

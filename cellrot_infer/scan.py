@@ -6,8 +6,9 @@ while they work.
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -16,8 +17,8 @@ import numpy as np
 
 from cellrot_infer.classify import Classifier, gathered
 from cellrot_infer.largeimage import LargeImage
-from cellrot_infer.overview import Overview
-from cellrot_infer.reference import Reference, find_reference
+from cellrot_infer.overview import Overview, view_factor
+from cellrot_infer.reference import Reference, Spread, find_reference
 from cellrot_infer.tilecells import Found, look
 from cellrot_infer.tiles import (
     Grid,
@@ -69,6 +70,25 @@ QUIET = Quiet()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How an image is looked through: in `tiles`, which are all judged alike.
+
+    It holds nothing of the file, so that other machines can look at some of them. Cells
+    are sought in `region`, in pixels of the level.
+    """
+
+    grid: Grid
+    region: Box
+    tiles: Sequence[Tile]
+    reference: Reference
+
+    def look(self, image: LargeImage, classifier: Classifier, tile: Tile) -> Looked:
+        """Return what is in `tile` of `image`."""
+        factor = view_factor(image)
+        return look(image, self.grid, self.reference, classifier, factor, tile)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scan:
     """What was found in a large image, from top to bottom, in pixels of its level 0.
 
@@ -97,32 +117,52 @@ def scan(
 
     Every tile is a step of `progress`.
     """
+    with ThreadPoolExecutor(classifier.threads) as pool:
+        plan = plan_scan(image, selection, pool.map)
+        work = partial(plan.look, image, classifier)
+        ahead = classifier.threads + AHEAD
+        with closing(_in_turn(pool, work, plan.tiles, ahead)) as looks:
+            return merge(image, plan, looks, classifier, selection, progress)
+
+
+def plan_scan(
+    image: LargeImage, selection: Selection = EVERYTHING, spread: Spread = map
+) -> Plan:
+    """Return how to look through `image`; `spread` applies a function to many boxes."""
     grid = Grid.over(image.size_px, image.level_pixel_um)
     region = _region(image, selection)
     tiles = _in_view(grid, region, spread=selection.max_cells is not None)
+    return Plan(grid, region, tiles, find_reference(image, grid, spread))
+
+
+def merge(
+    image: LargeImage,
+    plan: Plan,
+    looks: Iterable[Looked],
+    classifier: Classifier,
+    selection: Selection = EVERYTHING,
+    progress: Progress = QUIET,
+) -> Scan:
+    """Return what is found in `image`: `looks` are those at the tiles of its `plan`."""
     overview = Overview(image)
     room = sys.maxsize if selection.max_cells is None else selection.max_cells
     founds: list[Found] = []
-    progress.expect(len(tiles))
-    with ThreadPoolExecutor(classifier.threads) as pool:
-        reference = find_reference(image, grid, pool.map)
-        work = partial(look, image, grid, reference, classifier, overview.factor)
-        ahead = classifier.threads + AHEAD
-        for tile, (found, view) in _in_turn(pool, work, tiles, ahead):
-            overview.paste(tile.core, view)
-            founds.append(_first(_within(found, region), room))
-            room -= len(founds[-1].cells)
-            progress.advance()
-            if room <= 0:
-                break
-    progress.expect(len(founds) - len(tiles))
+    progress.expect(len(plan.tiles))
+    for tile, (found, view) in zip(plan.tiles, looks, strict=False):
+        overview.paste(tile.core, view)
+        founds.append(_first(_within(found, plan.region), room))
+        room -= len(founds[-1].cells)
+        progress.advance()
+        if room <= 0:
+            break
+    progress.expect(len(founds) - len(plan.tiles))
     cells, predictions = _joined(founds, classifier)
     return Scan(
         tuple(moved(cell, 0, 0, image.downsample) for cell in cells),
         predictions,
         overview.frame(),
-        reference,
-        len(tiles),
+        plan.reference,
+        len(plan.tiles),
         len(founds),
         sum(found.predictions is None for found in founds),
         Counter(fault for found in founds for fault in found.faults),
@@ -154,19 +194,18 @@ def _in_turn(
     work: Callable[[Tile], Looked],
     tiles: Sequence[Tile],
     most: int,
-) -> Iterator[tuple[Tile, Looked]]:
+) -> Generator[Looked, None, None]:
     """Yield what is found in each of `tiles`, in their order; `most` are begun."""
-    begun: deque[tuple[Tile, Future[Looked]]] = deque()
+    begun: deque[Future[Looked]] = deque()
     try:
         for tile in tiles:
-            begun.append((tile, pool.submit(work, tile)))
+            begun.append(pool.submit(work, tile))
             if len(begun) >= most:
-                first, found = begun.popleft()
-                yield first, found.result()
-        for tile, found in begun:
-            yield tile, found.result()
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
     finally:
-        for _, found in begun:
+        for found in begun:
             found.cancel()
 
 

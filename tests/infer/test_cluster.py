@@ -1,6 +1,7 @@
 """Who counts does not show in the reports: threads, workers, or one that was killed."""
 
 import os
+import pkgutil
 import shutil
 import signal
 import sys
@@ -23,8 +24,21 @@ from cellrot_infer.slides import find_slides
 from cellrot_infer.types import Failure
 from tests.infer.images import FIELD, FRAMES
 from tests.infer.test_resume import at_one_time
+from tests.infer.test_scan import saved
 
 KINDS = "csv", "json", "html", "geojson", "overlay"
+SMALL_PARTS = {  # let small images be in tiles, and few of these be a task
+    "cellrot_infer.tiles.Grid.tiles.__defaults__": (2,),
+    "cellrot_infer.tiletasks.TILES": 2,
+    "cellrot_infer.images.IN_PARTS_PX": 300_000,
+}
+
+
+def small_parts() -> None:
+    """Do in a worker what the fixture does here."""
+    for place, value in SMALL_PARTS.items():
+        owner, name = place.rsplit(".", 1)
+        setattr(pkgutil.resolve_name(owner), name, value)
 
 
 def request_into(folder: Path) -> Request:
@@ -143,7 +157,41 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for number, field in enumerate(2 * fields):
             shutil.copy(field, tmp_path / slide / f"{number}.jpg")
     (tmp_path / "b" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    saved(tmp_path / "b")
+    for place, value in SMALL_PARTS.items():
+        monkeypatch.setattr(place, value)
     return tmp_path
+
+
+def count_or_die(task: Task, request: Request, engine: Engine) -> object:
+    """Count as a worker does, unless the image is one that ends it."""
+    if task.path.stem == "deadly":
+        os._exit(9)
+    return count_there(task, request, engine)
+
+
+@pytest.mark.slow
+def test_an_image_that_ends_every_worker_is_named_and_the_rest_goes_on(
+    inputs: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask = pytest.importorskip("dask")
+    monkeypatch.setattr(clusters, "count_there", count_or_die)
+    request = replace(request_into(inputs), pixel_size_um=0.1)
+    deadly = shutil.copy(FIELD, inputs / "deadly.jpg")
+    tasks = [Task(0, 0, deadly, deadly, {})]
+    tasks += [replace(task_of(path), image=1) for path in (inputs / "a").iterdir()]
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        connected("local", engine_of(tiny_model), request, 2) as cluster,
+    ):
+        found = {task.path: result for task, result in cluster.count(tasks)}
+
+    failure = found.pop(deadly)
+    assert isinstance(failure, Failure)
+    assert failure.reason.startswith(f"{deadly}: ended every worker that counted it")
+    assert len(found) == len(tasks) - 1
+    assert all(isinstance(result, Counted) for result in found.values())
 
 
 @pytest.mark.slow
@@ -156,12 +204,17 @@ def test_a_worker_that_is_killed_costs_another_try_and_nothing_else(
     engine, request = engine_of(tiny_model), request_into(inputs / "workers")
 
     with connected("local", engine, request, 2) as cluster:
+        cluster.client.register_worker_callbacks(small_parts)
         killer = Killer(cluster)
         by_workers = counted(inputs / "workers", tiny_model, cluster, killer)
         alive = set(cluster.client.run(os.getpid).values())
         loads = cluster.client.run(lambda: clusters._load.cache_info().misses)
+        tasks = cluster.client.run_on_scheduler(
+            lambda dask_scheduler: set(dask_scheduler.task_prefixes)
+        )
 
     assert killer.killed
     assert killer.killed not in alive
+    assert "look_there" in tasks
     assert set(loads.values()) <= {0, 1}
     assert by_workers == counted(inputs / "threads", tiny_model)
