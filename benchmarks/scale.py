@@ -88,7 +88,8 @@ cellrot-infer slide SHARE --recursive --out REPORTS --scheduler tcp://HOST:8786
 ```
 
 The workers read the images by the same path as the run and load the model once; the
-run alone writes, and goes on with `--resume`. All need the same versions and the same
+run alone writes, and goes on with `--resume`. A frame is a task, and so are each 16
+tiles of a large image. All need the same versions and the same
 model, which is checked. Whoever reaches the scheduler can run code on the workers: keep
 it inside the laboratory's network, or use Dask's own TLS.
 

@@ -37,10 +37,11 @@ from cellrot_infer.tiletasks import (
 from cellrot_infer.types import Failure
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster, as_completed
+    from distributed import Client, Future, LocalCluster
 
 LOCAL = "local"  # instead of an address: a cluster on this machine
 PATIENCE_S = 30  # for the scheduler and its first worker to answer
+LONELY_S = 300  # without a result until one asks whether there are workers at all
 AHEAD = 4  # images given to a thread beyond the one in work, so that it never waits
 # A terminal sends Ctrl-C to the workers, too; the run alone says when they end.
 _DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -93,19 +94,14 @@ class Cluster:
         self, tasks: Iterable[Task], accused: list[Task]
     ) -> Generator[tuple[Task, Counted | Failure], None, None]:
         """Yield tasks with results; `accused` are those whose workers kept dying."""
-        from distributed import as_completed
-
         running: dict[Future[Any], Task] = {}
-        done = as_completed(raise_errors=False)
         try:
             for task in tasks:
-                future = self._begin(task)
-                running[future] = task
-                done.add(future)
+                running[self._begin(task)] = task
                 while len(running) >= self._room():
-                    yield from self._next(done, running, accused)
+                    yield from self._next(running, accused)
             while running:
-                yield from self._next(done, running, accused)
+                yield from self._next(running, accused)
         finally:
             self.client.cancel(list(running))
 
@@ -136,15 +132,12 @@ class Cluster:
         )
 
     def _next(
-        self,
-        done: "as_completed",
-        running: dict["Future[Any]", Task],
-        accused: list[Task],
+        self, running: dict["Future[Any]", Task], accused: list[Task]
     ) -> Iterator[tuple[Task, Counted | Failure]]:
         """Yield what is done next, if that is all of an image."""
         from distributed import KilledWorker
 
-        future = next(done)
+        future = self._done(running)
         task = running.pop(future)
         try:
             found = _result(future, task)
@@ -152,11 +145,29 @@ class Cluster:
             accused.append(task)
             return
         if isinstance(found, Planned):
-            last = self._in_tiles(future, found)
-            running[last] = task
-            done.add(last)
+            running[self._in_tiles(future, found)] = task
         else:
             yield task, found
+
+    def _done(self, running: Iterable["Future[Any]"]) -> "Future[Any]":
+        """Return the first that is done; raise DeviceError where nobody is at work."""
+        from distributed import wait
+
+        while True:
+            try:
+                done = wait(list(running), LONELY_S, return_when="FIRST_COMPLETED").done
+                return next(future for future in running if future in done)
+            except TimeoutError:
+                self._check_workers()
+
+    def _check_workers(self) -> None:
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE_S)
+        except TimeoutError:
+            raise DeviceError(
+                "no worker is left; start some with `dask worker` and go on with "
+                "--resume"
+            ) from None
 
     def _in_tiles(self, planned: "Future[Any]", plan: Planned) -> "Future[Any]":
         """Give out the tiles of an image; return what puts them together.

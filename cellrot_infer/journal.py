@@ -161,6 +161,14 @@ class Journal:
         )
         return {image: FileState(*state) for image, *state in rows}
 
+    def all_files(self) -> dict[int, dict[int, FileState]]:
+        """Return what `files` does, for every slide that has any."""
+        found: dict[int, dict[int, FileState]] = {}
+        query = "SELECT slide, image, size, modified_ns, sha256 FROM frames"
+        for slide, image, *state in self._rows(query):
+            found.setdefault(slide, {})[image] = FileState(*state)
+        return found
+
     def add(
         self,
         slide: int,

@@ -17,6 +17,7 @@ from cellrot_infer.provenance import Pairs, versions
 from cellrot_infer.slides import Slide
 
 Left = Mapping[int, set[int]]  # slide -> its images to count, for slides to report on
+Files = Mapping[int, Mapping[int, FileState]]  # slide -> its images that are counted
 EITHER = "ask for the same, or count all again with --restart"
 
 
@@ -40,8 +41,9 @@ def take_up(
     if resume and there:
         _check_identity(journal, dict(identity))
         _check_plan(journal.path, there, plan)
-        _check_files(journal, slides)
-        return _left(journal, request, slides)
+        counted = journal.all_files()
+        _check_files(journal.path, slides, counted)
+        return _left(journal, request, slides, counted)
     if resume is None and journal.images_done() and not _is_finished(journal):
         total = sum(len(images) for _, images in there)
         raise OutputError(
@@ -97,13 +99,19 @@ def _check_plan(journal: Path, began: Plan, now: Plan) -> None:
     raise OutputError(f"{journal}: {problem}; {EITHER}")
 
 
-def _check_files(journal: Journal, slides: Sequence[Slide]) -> None:
+def _check_files(journal: Path, slides: Sequence[Slide], counted: Files) -> None:
     """Raise OutputError where an image is not the one that was counted."""
     for number, slide in enumerate(slides):
-        for image, counted in journal.files(number).items():
-            if not _is_same(slide.images[image], counted):
+        images = counted.get(number, {})
+        if images.keys() - range(len(slide.images)):
+            raise OutputError(
+                f"{journal}: damaged (images of {slide.name} that it has not); delete "
+                "it and count again"
+            )
+        for image, state in images.items():
+            if not _is_same(slide.images[image], state):
                 raise OutputError(
-                    f"{journal.path}: {slide.images[image]} is not the file that was "
+                    f"{journal}: {slide.images[image]} is not the file that was "
                     "counted; put it back, or count all again with --restart"
                 )
 
@@ -118,7 +126,9 @@ def _is_same(path: Path, counted: FileState) -> bool:
         return False
 
 
-def _left(journal: Journal, request: Request, slides: Sequence[Slide]) -> Left:
+def _left(
+    journal: Journal, request: Request, slides: Sequence[Slide], counted: Files
+) -> Left:
     """Return what the journal does not have, or has without the files that go with it.
 
     Images that failed are tried again.
@@ -126,7 +136,7 @@ def _left(journal: Journal, request: Request, slides: Sequence[Slide]) -> Left:
     finished = journal.finished()
     left: dict[int, set[int]] = {}
     for number, slide in enumerate(slides):
-        images, done = set(range(len(slide.images))), set(journal.files(number))
+        images, done = set(range(len(slide.images))), set(counted.get(number, ()))
         complete = number in finished and done == images != set()
         lost = _lost(request, slide, done)
         written = slide_paths(request.kinds, request.folder / slide.stem)

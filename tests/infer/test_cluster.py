@@ -5,8 +5,11 @@ import pkgutil
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +30,7 @@ from tests.infer.test_resume import at_one_time
 from tests.infer.test_scan import saved
 
 KINDS = "csv", "json", "html", "geojson", "overlay"
+ANY_PORT = "127.0.0.1:0"
 SMALL_PARTS = {  # let small images be in tiles, and few of these be a task
     "cellrot_infer.tiles.Grid.tiles.__defaults__": (2,),
     "cellrot_infer.tiletasks.TILES": 2,
@@ -163,11 +167,85 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_run_whose_workers_are_all_gone_ends(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(clusters, "LONELY_S", 0.1)
+    monkeypatch.setattr(clusters, "PATIENCE_S", 0.1)
+    with (
+        distributed.LocalCluster(
+            n_workers=0, processes=False, dashboard_address=ANY_PORT
+        ) as nobody,
+        distributed.Client(nobody) as client,
+    ):
+        cluster = Cluster(client, engine_of(tiny_model), request_into(tmp_path))
+        with pytest.raises(DeviceError, match=r"no worker is left; .* --resume"):
+            list(cluster.count([task_of(FIELD)]))
+
+
 def count_or_die(task: Task, request: Request, engine: Engine) -> object:
     """Count as a worker does, unless the image is one that ends it."""
     if task.path.stem == "deadly":
         os._exit(9)
     return count_there(task, request, engine)
+
+
+@contextmanager
+def workers_of_this_process(model: Path, request: Request) -> Iterator[Cluster]:
+    distributed = pytest.importorskip("distributed")
+    options = {
+        "threads_per_worker": 1,
+        "processes": False,
+        "dashboard_address": ANY_PORT,
+    }
+    with (
+        distributed.LocalCluster(n_workers=2, **options) as local,
+        distributed.Client(local) as client,
+    ):
+        yield Cluster(client, engine_of(model), request)
+
+
+def test_tiles_are_tasks_and_the_files_are_those_of_threads(
+    inputs: Path, tiny_model: Path
+) -> None:
+    for name in ("threads", "workers"):
+        (inputs / name).mkdir()
+
+    request = request_into(inputs / "workers")
+    with workers_of_this_process(tiny_model, request) as cluster:
+        by_workers = counted(inputs / "workers", tiny_model, cluster)
+        tasks = cluster.client.run_on_scheduler(
+            lambda dask_scheduler: set(dask_scheduler.task_prefixes)
+        )
+
+    assert "look_there" in tasks
+    assert by_workers == counted(inputs / "threads", tiny_model)
+
+
+def count_or_blame(task: Task, request: Request, engine: Engine) -> object:
+    """Count, unless Dask says of the image that it ended every worker."""
+    if task.path.stem == "deadly":
+        distributed = pytest.importorskip("distributed")
+        raise distributed.KilledWorker("deadly", SimpleNamespace(address="gone"), 3)
+    return count_there(task, request, engine)
+
+
+def test_an_image_that_dask_gives_up_is_one_line(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "count_there", count_or_blame)
+    deadly, request = task_of(tmp_path / "deadly.jpg"), request_into(tmp_path)
+
+    with workers_of_this_process(tiny_model, request) as cluster:
+        found = {
+            task.path: result
+            for task, result in cluster.count([deadly, task_of(FIELD)])
+        }
+
+    reason = f"{deadly.path}: ended every worker that counted it; is there memory?"
+    assert found[deadly.path] == Failure(str(deadly.path), reason)
+    assert isinstance(found[FIELD], Counted)
 
 
 @pytest.mark.slow
@@ -177,7 +255,7 @@ def test_an_image_that_ends_every_worker_is_named_and_the_rest_goes_on(
     dask = pytest.importorskip("dask")
     monkeypatch.setattr(clusters, "count_there", count_or_die)
     request = replace(request_into(inputs), pixel_size_um=0.1)
-    deadly = shutil.copy(FIELD, inputs / "deadly.jpg")
+    deadly = Path(shutil.copy(FIELD, inputs / "deadly.jpg"))
     tasks = [Task(0, 0, deadly, deadly, {})]
     tasks += [replace(task_of(path), image=1) for path in (inputs / "a").iterdir()]
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,3 +259,17 @@ def test_a_second_run_in_the_folder_is_refused(
 
     assert outcome.status == cli.CANNOT_RUN
     assert "out: another cellrot-infer writes into this folder" in outcome.err
+
+
+def test_a_journal_with_images_of_no_slide_is_refused(
+    count: Command, folder: Path
+) -> None:
+    count(folder)
+    with sqlite3.connect(folder.parent / "out" / journal.NAME) as other:
+        other.execute("UPDATE frames SET image = 'x' WHERE image = 3")
+    other.close()
+
+    outcome = count(folder, "--resume")
+
+    assert outcome.status == 1
+    assert "damaged (images of in that it has not); delete it" in outcome.err
