@@ -206,6 +206,7 @@ def workers_of_this_process(model: Path, request: Request) -> Iterator[Cluster]:
         yield Cluster(client, engine_of(model), request)
 
 
+@pytest.mark.slow
 def test_tiles_are_tasks_and_the_files_are_those_of_threads(
     inputs: Path, tiny_model: Path
 ) -> None:
