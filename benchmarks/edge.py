@@ -140,7 +140,9 @@ def network(name: str) -> Deployed:
     size, classes = encoder.feature_size, 11
     novelty = Novelty(torch.eye(size), torch.zeros(classes, size))
     head = torch.nn.Linear(size, classes)
-    return Deployed(encoder, head, novelty, SIDE_PX, VIEW_PX).eval()
+    return Deployed(
+        encoder, head, novelty, torch.zeros(size), (SIDE_PX, VIEW_PX)
+    ).eval()
 
 
 def channels_of(name: str) -> list[int]:

@@ -52,7 +52,7 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True)
 class Readout:
-    """What is read from features, calibrated: the last part of the ONNX file.
+    """What is read from centred features, calibrated: the last part of the ONNX file.
 
     `head` gives logits that are divided by `temperature` already.
     """
@@ -72,12 +72,23 @@ def deploy(run: TrainedRun, patch_set: PatchSet) -> tuple[Deployed, Readout]:
     """
     plain, labels = labelled_features(run, patch_set, "train")
     varied, _ = labelled_features(run, patch_set, "train", varied=True)
-    novelty = Novelty.fit(torch.cat([plain, varied]), labels.repeat(2))
-    val = labelled_features(run, patch_set, "val")
-    readout = calibrate(run.classifier, novelty, val)
+    centre = plain.mean(dim=0)
+    novelty = Novelty.fit(torch.cat([plain, varied]) - centre, labels.repeat(2))
+    features, targets = labelled_features(run, patch_set, "val")
+    val = Labelled(features - centre, targets)
+    readout = calibrate(moved(run.classifier, centre), novelty, val)
     sides_px = run.config.side_px, run.config.network_px
-    network = Deployed(run.encoder, readout.head, novelty, *sides_px)
+    network = Deployed(run.encoder, readout.head, novelty, centre, sides_px)
     return network.eval(), readout
+
+
+@torch.no_grad()
+def moved(classifier: nn.Linear, centre: Tensor) -> nn.Linear:
+    """Return what says of features minus `centre` what `classifier` says of them."""
+    twin = nn.Linear(classifier.in_features, classifier.out_features)
+    twin.weight.copy_(classifier.weight)
+    twin.bias.copy_(classifier.bias + classifier.weight.double() @ centre.double())
+    return twin
 
 
 @torch.no_grad()

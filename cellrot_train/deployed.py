@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from cellrot_infer.types import PATCH_SIDE_PX
 from cellrot_train.encoders.base import AutoEncoder
+from cellrot_train.encoders.hnet import HarmonicEncoder, InvariantCode
 from cellrot_train.intake import Intake
 from cellrot_train.layers.folding import folded
 from cellrot_train.novelty import Novelty
@@ -39,33 +40,66 @@ class Shrink(nn.Module):
         return pixels.transpose(1, 2).reshape(count, 3, side, side)
 
 
+class InDouble(nn.Module):
+    """The code of order 0 in float64, where that costs hardly anything.
+
+    It is a small difference of large sums over a map, in an order that the angle sets.
+    The weights are widened as they are used: the file keeps them as they were.
+    """
+
+    def __init__(self, code: nn.Module) -> None:
+        super().__init__()
+        self.code = code
+
+    def forward(self, streams: Tensor) -> tuple[Tensor, None]:
+        weights = (*self.code.named_parameters(), *self.code.named_buffers())
+        wide = {name: value.double() for name, value in weights}
+        code, _ = torch.func.functional_call(self.code, wide, streams.double())
+        return code.float(), None
+
+
 class Deployed(nn.Module):
     """Bytes (N, 256, 256, 3) RGB to the outputs of the contract, in their order.
+
+    `head` and `novelty` read the features less their `centre` (F,): where large numbers
+    differ little, rounding would show in the probabilities. `sides_px` are those of the
+    whole patch, made smaller, and of the view at its middle.
 
     `probabilities` (N, K), calibrated; `embeddings` (N, D); `novelty` (N,); and
     `orientation_rad` (N,) in (-pi, pi], counter-clockwise, where the encoder has one.
     """
+
+    centre: Tensor
 
     def __init__(
         self,
         encoder: AutoEncoder,
         head: nn.Linear,
         novelty: Novelty,
-        side_px: int,
-        view_px: int,
+        centre: Tensor,
+        sides_px: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.shrink, self.intake = Shrink(side_px, view_px), Intake(view_px)
+        self.shrink, self.intake = Shrink(*sides_px), Intake(sides_px[1])
         self.encoder, self.novelty = folded(encoder), novelty
+        if isinstance(self.encoder, HarmonicEncoder):
+            self.encoder.code = exactly(self.encoder.code)
         self.head = head
+        self.register_buffer("centre", centre)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
         encoding = self.encoder.encode(self.intake(self.shrink(patches)))
-        probabilities = self.head(encoding.features).softmax(dim=1)
-        outputs = (probabilities, encoding.embedding, self.novelty(encoding.features))
+        centred = encoding.features - self.centre
+        probabilities = self.head(centred).softmax(dim=1)
+        outputs = (probabilities, encoding.embedding, self.novelty(centred))
         if encoding.orientation is None:
             return outputs
         return *outputs, _angle_rad(encoding.orientation)
+
+
+def exactly(code: nn.Module) -> nn.Module:
+    """Return `code` with sums that do not show the angle, where that is cheap."""
+    return InDouble(code) if isinstance(code, InvariantCode) else code
 
 
 def _angle_rad(vector: Tensor) -> Tensor:

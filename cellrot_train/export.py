@@ -32,7 +32,6 @@ from cellrot_train.measured import (
     measure,
 )
 from cellrot_train.promises import (
-    QUARTER_TURN,
     ExportError,
     check_certificate,
     check_cost,
@@ -92,7 +91,7 @@ def reduced(
 ) -> tuple[bytes, Readout]:
     """Return `model` in another precision and its readout, if it costs little enough.
 
-    Raises ExportError where macro-F1 falls or quarter turns are less exact than before.
+    Raises ExportError where macro-F1 falls.
     """
     before, cells = open_session(model), certified_cells(patch_set)
     smaller, readout = reduce(model, precision, patch_set, readout.novelty)
@@ -100,12 +99,6 @@ def reduced(
     check_parity(after, partial(_says_of_each, after), cells, other="itself")
     figures = (measure(session, patch_set, "val") for session in (before, after))
     check_cost(*figures)
-    was, is_now = (
-        certify(partial(classify, session), cells, ()) for session in (before, after)
-    )
-    # rounding falls differently in each file, but no more of it
-    allowed = max(QUARTER_TURN, 2 * was["quarter_turn_max_abs"])
-    check_certificate(is_now, run.config.model, allowed)
     return smaller, readout
 
 

@@ -15,7 +15,6 @@ from cellrot_infer.types import Floats, Patches
 
 PARITY = 1e-4  # of a probability: the two runtimes add up in different orders
 QUARTER_TURN = 1e-5  # of a probability: nothing but rounding
-AMPLIFIED = 1e-4  # rounding that a steep classifier makes visible; more is a fault
 COST = 0.003  # of the macro-F1 on validation
 INVARIANT = ("hnet-r0", "hnet-r2")
 
@@ -50,15 +49,13 @@ def check_parity(
             )
 
 
-def check_certificate(
-    certificate: Mapping[str, Any], encoder: str, most: float = AMPLIFIED
-) -> None:
+def check_certificate(certificate: Mapping[str, Any], encoder: str) -> None:
     """Raise ExportError where quarter turns change what a harmonic net says."""
     change = certificate["quarter_turn_max_abs"]
-    if encoder in INVARIANT and not change <= most:
+    if encoder in INVARIANT and not change <= QUARTER_TURN:
         raise ExportError(
-            f"a quarter turn changes a probability by {change:.2g} (at most {most:.2g} "
-            f"for {encoder}); nothing was written"
+            f"a quarter turn changes a probability by {change:.2g} (at most "
+            f"{QUARTER_TURN:.2g} for {encoder}); nothing was written"
         )
 
 

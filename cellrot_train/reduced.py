@@ -53,27 +53,27 @@ def reduce(
     after, _ = _read(smaller, patch_set, train)
     val = labelled_rows(patch_set, "val")
     readout = calibrate(
-        imitate(after, logits),
-        moved(novelty, (after - before).mean(dim=0)),
+        imitate(after, logits, centre_of(smaller)),
+        shifted(novelty, (after - before).mean(dim=0)),
         Labelled(_read(smaller, patch_set, val)[0], _labels(patch_set, val)),
     )
     return with_readout(smaller, readout), readout
 
 
-def moved(novelty: Novelty, shift: Tensor) -> Novelty:
+def shifted(novelty: Novelty, shift: Tensor) -> Novelty:
     """Return `novelty` for features that have moved by `shift` (F,)."""
     centres = novelty.centres + shift @ novelty.whitening
     return Novelty(novelty.whitening, centres)
 
 
-def imitate(features: Tensor, logits: Tensor) -> nn.Linear:
+def imitate(features: Tensor, logits: Tensor, centre: Tensor) -> nn.Linear:
     """Return the linear map of features (N, F) that comes closest to logits (N, K).
 
-    Ridge regression. The penalty counts a weight by the size of its feature, which is
-    what rounding errors are in proportion to.
+    Ridge regression. The penalty counts a weight by the size of its feature before
+    `centre` (F,) was taken away, which is what rounding errors are in proportion to.
     """
     x, y = features.double(), logits.double()
-    centred, size = x - x.mean(dim=0), x.square().mean(dim=0)
+    centred, size = x - x.mean(dim=0), (x + centre).square().mean(dim=0)
     size += 1e-6 * size.mean()
     gram = centred.T @ centred / len(x) + PENALTY * size.diag()
     weight = torch.linalg.solve(gram, centred.T @ (y - y.mean(dim=0)) / len(x)).T
@@ -93,6 +93,11 @@ def with_readout(model: bytes, readout: Readout) -> bytes:
         for name, value in getattr(readout, part).state_dict().items()
     }
     return rewritten(proto, proto.graph.node, constants_of(proto) | weights)
+
+
+def centre_of(model: bytes) -> Tensor:
+    """Return what an exported model takes away from its features before it reads."""
+    return torch.from_numpy(constants_of(onnx.load_from_string(model))["centre"])
 
 
 def join_of(model: bytes) -> Join:

@@ -71,13 +71,14 @@ def test_a_side_that_does_not_divide_the_patch_is_refused() -> None:
 def test_outputs_follow_the_contract(patches: NDArray[np.uint8]) -> None:
     head = nn.Linear(3, 2)
     novelty = Novelty(torch.eye(3), torch.zeros(2, 3))
-    network = Deployed(MeanColour(), head, novelty, 64, 64).eval()
+    centre = torch.tensor([1.0, 2.0, 3.0])
+    network = Deployed(MeanColour(), head, novelty, centre, (64, 64)).eval()
 
     with torch.inference_mode():
         outputs = network(torch.from_numpy(patches.copy()))
     probabilities, embeddings, distance, angle = outputs
 
-    features = embeddings + 1
+    features = embeddings + 1 - centre
     expected = head(features).softmax(dim=1)
     torch.testing.assert_close(probabilities, expected)
     torch.testing.assert_close(distance, features.norm(dim=1))

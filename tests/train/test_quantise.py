@@ -38,7 +38,8 @@ def graphs(
     body = build_encoder(request.param, side_px=48, width=8)
     size = body.feature_size
     novelty = Novelty(torch.eye(size), torch.zeros(2, size))
-    net = Deployed(body, torch.nn.Linear(size, 11), novelty, 64, 48).eval()
+    head = torch.nn.Linear(size, 11)
+    net = Deployed(body, head, novelty, torch.zeros(size), (64, 48)).eval()
     graph = to_onnx(net)
     return request.param, graph, quantise(graph, patches[:8])
 
