@@ -32,12 +32,14 @@ class Strength(NamedTuple):
     noise: float  # standard deviation at most, of 255
     compressed: float  # share of patches with block artefacts
     crop: float  # radius that a random disc may lose
+    exchanged: float  # share of patches whose surroundings are another cell's
 
 
 STRENGTHS = {
-    "none": Strength(0, (1, 1), 0, 0, 0, 0, 0, 0, 0, 0),
-    "mild": Strength(0.05, (0.85, 1.18), 0.2, 0.03, 0.08, 0.06, 0.5, 4, 0.1, 0.1),
-    "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.15),
+    "none": Strength(0, (1, 1), 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    "mild": Strength(0.05, (0.85, 1.18), 0.2, 0.03, 0.08, 0.06, 0.5, 4, 0.1, 0.1, 0),
+    "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.15, 0),
+    "foreign": Strength(0.08, (0.7, 1.4), 0.5, 0.2, 0.25, 0.15, 1, 10, 0.3, 0.15, 0.5),
 }
 
 
@@ -47,6 +49,7 @@ class Draw(NamedTuple):
     warp: Tensor  # (N, 2, 3): where each output position is read, in [-1, 1]
     colour: Tensor  # (N, 3, 3): optical density to optical density
     light: Tensor  # (N, 3, 4): log light added, for 1, x, y, x*x + y*y
+    island: Tensor  # (N, 3): x, y and radius of what keeps its place, in [-1, 1]
     blur: Tensor  # (N, 1, 1, 1)
     noise: Tensor  # (N, 1, 1, 1): standard deviation
     step: Tensor  # (N, 1, 1, 1, 1): of the quantised block frequencies, 0 for none
@@ -86,10 +89,13 @@ def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) 
     compressed = unit[:, 0] < strength.compressed
     radius = 1 - strength.crop * unit[:, 1]
     centre = uniform(2) * (1 - radius)[:, None]
+    whole = torch.rand(count, generator=chance) >= strength.exchanged
+    reach = 0.6 + 0.4 * torch.rand(count, generator=chance) + 2 * whole
     return Draw(
         warp=_warp(strength, rotate, uniform(2), scaled(3)),
         colour=_colour(strength, scaled(3), scaled(3, 3)),
         light=light,
+        island=torch.stack([0 * reach, 0 * reach, reach], dim=1),
         blur=(strength.blur * scaled(1, 1, 1)).clamp(min=-0.4),
         noise=strength.noise * (amount[:, 0] * unit[:, 2]).reshape(-1, 1, 1, 1),
         step=(compressed * (8 + 24 * unit[:, 3])).reshape(-1, 1, 1, 1, 1),
@@ -131,6 +137,7 @@ def augment(patches: Tensor, chance: Draw, noise: Tensor) -> Tensor:
     """
     images = _move(patches.float(), chance.warp, noise.shape[-1])
     images = _stain(images, chance.colour, chance.light)
+    images = _exchange(images, chance.island)
     images = _focus(images, chance.blur)
     images = torch.addcmul(images, noise, chance.noise)
     return _compress(images, chance.step).clamp(0, 255)
@@ -160,6 +167,14 @@ def _stain(images: Tensor, colour: Tensor, light: Tensor) -> Tensor:
     return (
         changed.exp_().mul_(256).sub_(1).clamp_(0, 255).unflatten(2, (side_px, side_px))
     )
+
+
+def _exchange(images: Tensor, island: Tensor) -> Tensor:
+    """Put each cell among the neighbours of the next one, as stained as they are.
+
+    A type is that of the cell; red cells around it tell more of the laboratory.
+    """
+    return torch.lerp(images.roll(1, 0), images, _inside(island, images.shape[-1]))
 
 
 def _focus(images: Tensor, blur: Tensor) -> Tensor:
@@ -198,8 +213,12 @@ def _compress(images: Tensor, step: Tensor) -> Tensor:
 
 def crop(images: Tensor, disc: Tensor) -> Tensor:
     """Return `images` as 0 outside the disc (N, 3) of each: x, y, radius in [-1, 1]."""
-    side_px = images.shape[-1]
-    x, y, _ = _plane(side_px, images.device)
+    return images * _inside(disc, images.shape[-1])
+
+
+def _inside(disc: Tensor, side_px: int) -> Tensor:
+    """Return 1 inside the disc (N, 3) of each image and 0 outside, (N, 1, S, S)."""
+    x, y, _ = _plane(side_px, disc.device)
     distance = torch.hypot(x - disc[:, :1], y - disc[:, 1:2])
     inside = ((disc[:, 2:] - distance) * (side_px / 2 / DISC_EDGE_PX)).clamp(0, 1)
-    return images * inside.reshape(-1, 1, side_px, side_px)
+    return inside.reshape(-1, 1, side_px, side_px)

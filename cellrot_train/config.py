@@ -23,7 +23,7 @@ OBJECTIVES = (
     "variance",
     "orientation",
 )
-STRENGTHS = ("none", "mild", "strong")
+STRENGTHS = ("none", "mild", "strong", "foreign")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 LAYOUTS = ("auto", "contiguous", "channels-last")
 SIDES_PX = (32, 64, 128, 256)  # divisors of the patch
