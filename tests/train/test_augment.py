@@ -91,6 +91,26 @@ def test_the_same_chance_gives_the_same_patches(cells: Tensor) -> None:
     assert not torch.equal(once, augment(cells, other, torch.zeros(cells.shape)))
 
 
+def test_a_cell_among_foreign_neighbours_keeps_its_place(cells: Tensor) -> None:
+    chance = drawn(len(cells), NONE._replace(exchanged=1))
+    radius = (cells.shape[-1] / 2 * chance.island[:, 2]).long()
+
+    result = augment(cells, chance, torch.zeros(cells.shape))
+
+    middle = cells.shape[-1] // 2
+    assert (result - cells)[:, :, middle, middle].abs().max() < 1e-2
+    assert (result - cells.roll(1, 0))[:, :, 0, 0].abs().max() < 1e-2
+    assert radius.min() > middle / 2
+    assert radius.max() <= middle
+
+
+def test_some_cells_stay_nearly_as_they_are() -> None:
+    stain = drawn(1000, STRENGTHS["strong"]).colour - torch.eye(3)
+
+    size = stain.flatten(1).norm(dim=1)
+    assert size.min() < 0.1 * size.median()
+
+
 def test_turns_keep_the_disc_and_reach_every_angle() -> None:
     warp = drawn(2000, rotate=True).warp
 
