@@ -1,8 +1,9 @@
 """Eight-bit convolutions in a finished graph: smaller, faster, as invariant as before.
 
-Convolutions over pixels are nearly all of the work, so they alone are quantised; what
-stands between them stays float32. Integers add up to the same sum in any order: where
-the kernels of a net turn with the image, its eight-bit twin turns with it bit for bit.
+Convolutions that mix channels over pixels are nearly all of the work, so they alone are
+quantised; what stands between them stays float32. Integers add up to the same sum in
+any order: where the kernels of a net turn with the image, its eight-bit twin turns with
+it bit for bit.
 
 What a convolution takes has one scale, what it gives has one for each channel, like the
 kernels that make it: a quiet channel must not drown in the steps of a loud one.
@@ -22,7 +23,8 @@ from cellrot_train.graph import constants_of, rewritten, values_of
 
 LEVELS, HALF = 255, 127  # of a map; where signs turn, as many levels for -x as for x
 ALIKE = 1e-3  # relative difference of least and most of a channel whose sign turns
-ROOM = 1.1  # over the largest value seen
+ROOM = 1.1  # over the largest value of nearly all patches
+NEARLY_ALL = 0.97  # rare cells may be cut: their values would cost all others detail
 LEAST_SIZE = 2.0**-20  # of a channel that is always 0
 STEPS = 4  # of sizes to a factor of 2: rounding must not tell re from im
 
@@ -66,15 +68,24 @@ def find_levels(
     """Return the levels of what convolutions take (`starts`) and give (`ends`)."""
     names = sorted({*starts, *ends})
     turned = [turn(patches, 90 * turns) for turns in (0, *QUARTER_TURNS)]
-    nothing = np.zeros(1, np.float32)
-    least, most = (dict.fromkeys(names, nothing) for _ in range(2))
+    least, most = ({name: [] for name in names} for _ in range(2))
     for values in values_of(model, names, np.concatenate(turned)):
         for name, value in zip(names, values, strict=True):
-            least[name] = np.minimum(least[name], value.min(axis=(0, 2, 3)))
-            most[name] = np.maximum(most[name], value.max(axis=(0, 2, 3)))
+            least[name].append(value.min(axis=(2, 3)))
+            most[name].append(value.max(axis=(2, 3)))
     return {
-        name: _levels(least[name], most[name], alike=name not in ends) for name in names
+        name: _levels(
+            -_nearly_all(-np.concatenate(least[name])),
+            _nearly_all(np.concatenate(most[name])),
+            alike=name not in ends,
+        )
+        for name in names
     }
+
+
+def _nearly_all(most: Floats) -> Floats:
+    """Return what the channels (N, C) of nearly all patches do not exceed, (C,)."""
+    return np.quantile(most, NEARLY_ALL, axis=0).clip(min=0).astype(np.float32)
 
 
 @dataclass
@@ -121,8 +132,7 @@ class Draft:
     def _weights(self, node: NodeProto, given: Levels, size: Floats) -> Iterator[str]:
         """Yield kernel and bias of `node`, as integers and what they stand for."""
         kernel = self.constants[node.input[1]] / size[:, None, None, None]
-        each_alone = kernel.shape[1] == 1  # a channel is made of one channel
-        kernel *= given.size.reshape((-1, 1, 1, 1) if each_alone else (-1, 1, 1))
+        kernel *= given.size.reshape(-1, 1, 1)
         step = np.abs(kernel).max(axis=(1, 2, 3)).clip(min=LEAST_SIZE) / HALF
         yield self._integers(f"{node.output[0]}/kernel", kernel, step, "i1")
         for bias in node.input[2:]:
@@ -150,7 +160,11 @@ class Draft:
 
 
 def _over_pixels(node: NodeProto, constants: Mapping[str, NDArray]) -> bool:
-    return node.op_type == "Conv" and constants[node.input[1]].shape[-1] > 1
+    """Return whether `node` mixes channels over pixels; what halves maps does not."""
+    if node.op_type != "Conv":
+        return False
+    _, channels, _, size = constants[node.input[1]].shape
+    return channels > 1 and size > 1
 
 
 def _end(node: NodeProto, nodes: Iterable[NodeProto]) -> str:

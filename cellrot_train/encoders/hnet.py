@@ -113,22 +113,26 @@ class CanonicalCode(nn.Module):
     other; magnitudes would not. Law: the code is invariant, the orientation turns.
     """
 
+    first: Tensor  # (2,): the channels of the first order-1 field
+
     def __init__(self, read: HarmonicRead, embedding_size: int) -> None:
         super().__init__()
         self.read, self.streams = read, read.outputs
+        both_parts = torch.tensor([1, self.streams.orders]) * self.streams.fields
+        self.register_buffer("first", both_parts, persistent=False)
         self.linear = nn.Linear(self.streams.channels, embedding_size)
 
     def forward(self, streams: Tensor) -> tuple[Tensor, Tensor]:
         fields, orders = self.streams.fields, self.streams.orders
         z = self.read(streams)
         scalars, turning = z.split([fields, 2 * (orders - 1) * fields], dim=1)
-        parts = turning.unflatten(1, (2, orders - 1, fields))
-        first = parts[:, :, 0, 0]
-        back = power = unturning(_fading(first))
-        code = [scalars]
-        for order in range(orders - 1):
-            code.append((power @ parts[:, :, order]).flatten(1))
-            power = power @ back
+        first = z.index_select(1, self.first)
+        back, code = unturning(_fading(first)), [scalars]
+        once = back @ turning.unflatten(1, (2, -1))
+        for more, part in enumerate(once.split(fields, dim=2)):
+            for _ in range(more):
+                part = back @ part
+            code.append(part.flatten(1))
         return self.linear(torch.cat(code, dim=1)), unit(first)
 
 
