@@ -169,8 +169,9 @@ def to_onnx(network: Deployed) -> bytes:
         )
     if program is None:
         raise ExportError("torch exported nothing; update torch and onnxscript")
-    model = program.model_proto
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+    model, graph = program.model_proto, program.model_proto.graph
+    ends = (*graph.input, *graph.output, *graph.initializer)
+    for part in (model, graph, *graph.node, *graph.value_info, *ends):
         del part.metadata_props[:]  # which line of torch it came from
     return model.SerializeToString()
 

@@ -1,9 +1,8 @@
 """Eight-bit convolutions in a finished graph: smaller, faster, as invariant as before.
 
-Convolutions that mix channels over pixels are nearly all of the work, so they alone are
-quantised; what stands between them stays float32. Integers add up to the same sum in
-any order: where the kernels of a net turn with the image, its eight-bit twin turns with
-it bit for bit.
+Convolutions over pixels are nearly all of the work, so they alone are quantised; what
+stands between them stays float32. Integers add up to the same sum in any order: where
+the kernels of a net turn with the image, its eight-bit twin turns with it bit for bit.
 
 What a convolution takes has one scale, what it gives has one for each channel, like the
 kernels that make it: a quiet channel must not drown in the steps of a loud one.
@@ -132,7 +131,8 @@ class Draft:
     def _weights(self, node: NodeProto, given: Levels, size: Floats) -> Iterator[str]:
         """Yield kernel and bias of `node`, as integers and what they stand for."""
         kernel = self.constants[node.input[1]] / size[:, None, None, None]
-        kernel *= given.size.reshape(-1, 1, 1)
+        each_alone = kernel.shape[1] == 1  # a channel is made of one channel
+        kernel *= given.size.reshape((-1, 1, 1, 1) if each_alone else (-1, 1, 1))
         step = np.abs(kernel).max(axis=(1, 2, 3)).clip(min=LEAST_SIZE) / HALF
         yield self._integers(f"{node.output[0]}/kernel", kernel, step, "i1")
         for bias in node.input[2:]:
@@ -160,11 +160,7 @@ class Draft:
 
 
 def _over_pixels(node: NodeProto, constants: Mapping[str, NDArray]) -> bool:
-    """Return whether `node` mixes channels over pixels; what halves maps does not."""
-    if node.op_type != "Conv":
-        return False
-    _, channels, _, size = constants[node.input[1]].shape
-    return channels > 1 and size > 1
+    return node.op_type == "Conv" and constants[node.input[1]].shape[-1] > 1
 
 
 def _end(node: NodeProto, nodes: Iterable[NodeProto]) -> str:

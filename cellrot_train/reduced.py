@@ -97,7 +97,7 @@ def with_readout(model: bytes, readout: Readout) -> bytes:
 
 def centre_of(model: bytes) -> Tensor:
     """Return what an exported model takes away from its features before it reads."""
-    return torch.from_numpy(constants_of(onnx.load_from_string(model))["centre"])
+    return torch.from_numpy(constants_of(onnx.load_from_string(model))["centre"].copy())
 
 
 def join_of(model: bytes) -> Join:
