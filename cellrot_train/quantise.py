@@ -67,7 +67,8 @@ def find_levels(
     """Return the levels of what convolutions take (`starts`) and give (`ends`)."""
     names = sorted({*starts, *ends})
     turned = [turn(patches, 90 * turns) for turns in (0, *QUARTER_TURNS)]
-    least, most = ({name: [] for name in names} for _ in range(2))
+    least: dict[str, list[Floats]] = {name: [] for name in names}
+    most: dict[str, list[Floats]] = {name: [] for name in names}
     for values in values_of(model, names, np.concatenate(turned)):
         for name, value in zip(names, values, strict=True):
             least[name].append(value.min(axis=(2, 3)))

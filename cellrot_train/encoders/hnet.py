@@ -159,7 +159,7 @@ class HarmonicEncoder(AutoEncoder):
         self.trunk = trunk
         read = HarmonicRead(trunk.outputs, codes, trunk.side_px)
         code = InvariantCode if codes.orders == 1 else CanonicalCode
-        self.code = code(read, embedding_size)
+        self.code: nn.Module = code(read, embedding_size)
         self.decoder, self.turn = Decoder(embedding_size, side_px), Turn(side_px)
         self.embedding_size = embedding_size
         self.feature_size = trunk.feature_size + embedding_size
