@@ -55,6 +55,8 @@ def quantise(model: bytes, patches: Patches) -> bytes:
     levels = find_levels(model, starts, set(ends.values()), patches)
     draft = Draft(levels, constants)
     for node in nodes:
+        if node.op_type == "Conv" and node.output[0] not in ends:
+            draft.pair(node)
         draft.add(node, ends.get(node.output[0]))
         if node.output[0] in ends.values():
             draft.restore(node.output[0])
@@ -109,6 +111,23 @@ class Draft:
             weights = self._weights(node, self.levels[source], self.levels[end].size)
             node.input[:] = [self.rounded[source], *weights]
         self.nodes.append(node)
+
+    def pair(self, node: NodeProto) -> None:
+        """Let the map `node` of single pixels add first what it weighs alike.
+
+        Two squares have one sum, whichever comes first; of many, rounding tells, and
+        with it the angle: a level more or less in the convolutions that follow.
+        """
+        name = node.input[1]
+        kernel = self.constants[name]
+        alike, place = np.unique(kernel, axis=1, return_inverse=True)
+        if kernel.shape[2:] != (1, 1) or alike.shape[1] == kernel.shape[1]:
+            return
+        sums = np.eye(alike.shape[1])[:, place.ravel()][..., None, None]
+        add = self._keep(f"{name}/sums", sums, "f4")
+        source = self.restored.get(node.input[0], node.input[0])
+        self.constants[f"{name}/alike"] = np.ascontiguousarray(alike)
+        node.input[:2] = [self._node("Conv", source, add), f"{name}/alike"]
 
     def restore(self, name: str) -> None:
         """Round what a convolution gives and multiply it by its size."""
