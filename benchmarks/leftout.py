@@ -68,7 +68,7 @@ def part(run: TrainedRun, patches: Pixels, split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(features.representations["features"]), labels
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def told_apart(
     known: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor], left_out: int
 ) -> dict[str, float]:
@@ -76,8 +76,7 @@ def told_apart(
     features, labels = (entry[known[1] != left_out] for entry in known)
     labels = labels - (labels > left_out).long()
     classes = int(labels.max()) + 1
-    with torch.inference_mode(False):
-        classifier = fit_classifier(features.clone(), labels.clone(), classes, l2=L2)
+    classifier = fit_classifier(features, labels, classes, l2=L2)
     strange = (asked[1] == left_out).numpy()
     sure = classifier(asked[0]).softmax(dim=1).max(dim=1).values
     novelty = Novelty.fit(features, labels)(asked[0])

@@ -49,7 +49,7 @@ class Draw(NamedTuple):
     warp: Tensor  # (N, 2, 3): where each output position is read, in [-1, 1]
     colour: Tensor  # (N, 3, 3): optical density to optical density
     light: Tensor  # (N, 3, 4): log light added, for 1, x, y, x*x + y*y
-    island: Tensor  # (N, 3): x, y and radius of what keeps its place, in [-1, 1]
+    island: Tensor  # (N,): radius of what keeps its neighbours out, 0 for none
     blur: Tensor  # (N, 1, 1, 1)
     noise: Tensor  # (N, 1, 1, 1): standard deviation
     step: Tensor  # (N, 1, 1, 1, 1): of the quantised block frequencies, 0 for none
@@ -89,13 +89,13 @@ def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) 
     compressed = unit[:, 0] < strength.compressed
     radius = 1 - strength.crop * unit[:, 1]
     centre = uniform(2) * (1 - radius)[:, None]
-    whole = torch.rand(count, generator=chance) >= strength.exchanged
-    reach = 0.6 + 0.4 * torch.rand(count, generator=chance) + 2 * whole
+    exchanged = torch.rand(count, generator=chance) < strength.exchanged
+    reach = 0.6 + 0.4 * torch.rand(count, generator=chance)
     return Draw(
         warp=_warp(strength, rotate, uniform(2), scaled(3)),
         colour=_colour(strength, scaled(3), scaled(3, 3)),
         light=light,
-        island=torch.stack([0 * reach, 0 * reach, reach], dim=1),
+        island=exchanged * reach,
         blur=(strength.blur * scaled(1, 1, 1)).clamp(min=-0.4),
         noise=strength.noise * (amount[:, 0] * unit[:, 2]).reshape(-1, 1, 1, 1),
         step=(compressed * (8 + 24 * unit[:, 3])).reshape(-1, 1, 1, 1, 1),
@@ -170,11 +170,17 @@ def _stain(images: Tensor, colour: Tensor, light: Tensor) -> Tensor:
 
 
 def _exchange(images: Tensor, island: Tensor) -> Tensor:
-    """Put each cell among the neighbours of the next one, as stained as they are.
+    """Put chosen cells among the neighbours of the one before, stained as they are.
 
     A type is that of the cell; red cells around it tell more of the laboratory.
     """
-    return torch.lerp(images.roll(1, 0), images, _inside(island, images.shape[-1]))
+    chosen = island.nonzero().flatten()
+    if len(chosen) == 0:
+        return images
+    disc = F.pad(island[chosen, None], (2, 0))  # in the middle
+    inside = _inside(disc, images.shape[-1])
+    mixed = torch.lerp(images[chosen - 1], images[chosen], inside)
+    return images.index_copy(0, chosen, mixed)
 
 
 def _focus(images: Tensor, blur: Tensor) -> Tensor:

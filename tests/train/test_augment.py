@@ -93,7 +93,7 @@ def test_the_same_chance_gives_the_same_patches(cells: Tensor) -> None:
 
 def test_a_cell_among_foreign_neighbours_keeps_its_place(cells: Tensor) -> None:
     chance = drawn(len(cells), NONE._replace(exchanged=1))
-    radius = (cells.shape[-1] / 2 * chance.island[:, 2]).long()
+    radius = (cells.shape[-1] / 2 * chance.island).long()
 
     result = augment(cells, chance, torch.zeros(cells.shape))
 

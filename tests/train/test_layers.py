@@ -34,6 +34,13 @@ class Case(NamedTuple):
         return self.build().eval()
 
 
+def gates() -> Rectify:
+    """Return a rectifier whose fields look at all others, as they learn to."""
+    layer = Rectify(MIXED)
+    nn.init.normal_(layer.weight)
+    return layer
+
+
 # Of odd sides, so that a pixel lies in the centre and stays there when the map turns.
 MAPS = {
     "convolution": Case(lambda: HarmonicConv2d(MIXED, MIXED), MIXED, MIXED),
@@ -48,6 +55,7 @@ MAPS = {
     "halve": Case(lambda: Halve(MIXED.channels), MIXED, MIXED, 34),
     "disc": Case(lambda: Disc(17), MIXED, MIXED),
     "rectify": Case(lambda: Rectify(MIXED), MIXED, MIXED),
+    "gates": Case(gates, MIXED, MIXED),
     "stem": Case(lambda: Stem(MIXED, 17), COLOURS, MIXED, 34),
     "stage": Case(lambda: Stage(MIXED, MIXED, 17), MIXED, MIXED, 34),
     "block": Case(lambda: Block(MIXED, 17), MIXED, MIXED),
@@ -71,6 +79,7 @@ ORDINARY = {
 TOLERANCES = {
     "disc": ROUNDING,  # its centre is left alone
     "rectify": ROUNDING,  # looks at no neighbours
+    "gates": ROUNDING,
     "halve": 3e-3,  # eight taps each way are not quite round
     "order 0": 5e-3,  # nor are five
     "convolution": 0.02,  # five taps hold two waves around a centre
@@ -213,7 +222,7 @@ def test_every_order_keeps_its_energy_whatever_the_weights(
         assert 1 / 3 < (order / given.abs().square().mean()).item() < 3
 
 
-@pytest.mark.parametrize("name", [*LEARNED, "stem", "stage", "block", "read"])
+@pytest.mark.parametrize("name", [*LEARNED, "gates", "stem", "stage", "block", "read"])
 def test_folding_keeps_what_a_layer_computes(name: str) -> None:
     case = LAYERS[name]
     net, x = nn.Sequential(case.layer()), drawn(case.inputs, case.side_px)

@@ -15,6 +15,7 @@ from cellrot_train.encoders import build_encoder
 from cellrot_train.export import to_onnx
 from cellrot_train.graph import constants_of, values_of
 from cellrot_train.half import halve
+from cellrot_train.layers.activation import Rectify
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import decode_patches
 from cellrot_train.quantise import quantise
@@ -36,6 +37,9 @@ def graphs(
     """Return graphs of random weights; of the patches only the first were seen."""
     torch.manual_seed(0)
     body = build_encoder(request.param, side_px=48, width=8)
+    for part in body.modules():
+        if isinstance(part, Rectify) and part.streams.orders > 1:
+            part.weight.data += 0.1 * torch.randn_like(part.weight)  # as it learns
     size = body.feature_size
     novelty = Novelty(torch.eye(size), torch.zeros(2, size))
     head = torch.nn.Linear(size, 11)
@@ -74,6 +78,24 @@ def test_a_quarter_turn_changes_nothing_in_eight_bits(
         assert change < 1e-5 * np.abs(upright).max()
     else:  # the check can tell
         assert change > 1e-2 * np.abs(upright).max()
+
+
+def test_gates_turn_with_the_image_to_the_last_bit(
+    graphs: Graphs, patches: Patches
+) -> None:
+    encoder, _, small = graphs
+    if encoder != "hnet-r2":
+        pytest.skip("it has no gates")
+    nodes = onnx.load_from_string(small).graph.node
+    first = next(node.output[0] for node in nodes if node.op_type == "Tanh")
+
+    upright, turned = (
+        np.concatenate([part[0] for part in values_of(small, [first], cells)])
+        for cells in (patches, turn(patches, 90))
+    )
+
+    assert upright.std() > 0.01
+    assert np.array_equal(turned, np.rot90(upright, axes=(2, 3)))
 
 
 def test_convolutions_over_pixels_alone_are_in_eight_bits(
