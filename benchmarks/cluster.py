@@ -37,6 +37,7 @@ from cellrot_infer.files import make_folder, write_text
 from cellrot_infer.images import read_image
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
+from cellrot_infer.models import DEFAULT_MODEL
 from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run
@@ -45,7 +46,6 @@ from cellrot_infer.types import Provenance
 
 RESULT = Path(__file__).parent / "results" / "cluster.json"
 FRAMES = Path(__file__).parent.parent / "tests" / "data" / "frames"
-MODEL = "hnet-r0"
 KINDS = "csv", "json", "html"
 COMPARED = 24  # tiles that are counted by one worker and by many
 EMPTY = 2_000  # tasks that do nothing, which tell how many a scheduler can give out
@@ -130,8 +130,8 @@ def _counted(folder: Path, workers: int) -> dict[str, str]:
         Journal(out) as journal,
         patch("cellrot_infer.run.provenance", _at_one_time),
     ):
-        left = take_up(journal, cluster.request, slides, MODEL)
-        classifier = Classifier.load(MODEL, device="cpu")
+        left = take_up(journal, cluster.request, slides, DEFAULT_MODEL)
+        classifier = Classifier.load(DEFAULT_MODEL, device="cpu")
         run = Run(classifier, cluster.request, journal, slides, cluster=cluster)
         list(run.count(left))
     return {
@@ -142,7 +142,9 @@ def _counted(folder: Path, workers: int) -> dict[str, str]:
 
 @contextmanager
 def _workers(count: int, out: Path) -> Iterator[Cluster]:
-    engine = Engine.of(Classifier.load(MODEL, device="cpu"), MODEL, "cpu")
+    engine = Engine.of(
+        Classifier.load(DEFAULT_MODEL, device="cpu"), DEFAULT_MODEL, "cpu"
+    )
     request = Request(KINDS, out, read_scheme())
     with connected(LOCAL, engine, request, count) as cluster:
         yield cluster

@@ -35,6 +35,7 @@ from cellrot_infer.counting import Request
 from cellrot_infer.files import make_folder, write_bytes, write_text
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
+from cellrot_infer.models import DEFAULT_MODEL
 from cellrot_infer.outputs import KINDS
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run
@@ -43,7 +44,7 @@ from cellrot_infer.types import Report
 from cellrot_infer.writers.csv import cells_csv, differential_csv
 from cellrot_infer.writers.geojson import frame_to_geojson
 from cellrot_infer.writers.html import report_to_html, size_limit, write_html
-from cellrot_infer.writers.json import report_from_json, report_to_json
+from cellrot_infer.writers.json import report_from_json, report_sha256, report_to_json
 from cellrot_infer.writers.overlay import overlay_png
 from cellrot_infer.writers.summary import summary_csv
 from cellrot_infer.writers.thumbnail import preview, thumbnail
@@ -53,7 +54,6 @@ from tests.infer.slides import frame_of, patch_of, slide
 RESULT = Path(__file__).parent / "results" / "reports.json"
 KEYS = 40
 ROUNDS = 5
-MODEL = "hnet-r0"
 BCCD = Path(__file__).parents[1] / "tests" / "data" / "frames" / "bccd"
 TABLES = cells_csv, differential_csv, summary_csv
 # Gives the milliseconds from a key to the end of script and layout, and to the frame
@@ -88,7 +88,7 @@ def main() -> None:
 
 def shares_of_runs() -> Iterator[dict[str, Any]]:
     """Yield for each kind of slide what share of its run goes into reports."""
-    classifier = Classifier.load(MODEL, device="cpu", threads=1)
+    classifier = Classifier.load(DEFAULT_MODEL, device="cpu", threads=1)
     with tempfile.TemporaryDirectory() as place:
         cameras = Path(place) / "camera frames"
         cameras.mkdir()
@@ -126,7 +126,7 @@ def run_once(folder: Path, classifier: Classifier, kinds: Sequence[str]) -> Repo
         request = Request(kinds, Path(place), read_scheme())
         slides = find_slides([folder])
         with Journal(Path(place)) as journal:
-            left = take_up(journal, request, slides, MODEL)
+            left = take_up(journal, request, slides, DEFAULT_MODEL)
             ((report, _),) = Run(classifier, request, journal, slides).count(left)
     return report
 
@@ -152,7 +152,9 @@ def writing(report: Report) -> dict[str, float]:
         "geojson_s": seconds(
             lambda: [frame_to_geojson(report, each) for each in report.frames]
         ),
-        "html_s": seconds(lambda: report_to_html(report, images, {})),
+        "html_s": seconds(
+            lambda: report_to_html(report, report_sha256(report), images, {})
+        ),
     }
 
 

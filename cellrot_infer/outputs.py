@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from cellrot_infer.files import write_text
@@ -19,7 +20,7 @@ from cellrot_infer.writers.csv import (
 )
 from cellrot_infer.writers.geojson import frame_to_geojson
 from cellrot_infer.writers.html import report_to_html
-from cellrot_infer.writers.json import report_to_json
+from cellrot_infer.writers.json import report_to_json, text_sha256
 from cellrot_infer.writers.overlay import overlay_png
 from cellrot_infer.writers.summary import summary_csv
 from cellrot_infer.writers.thumbnail import preview, thumbnail
@@ -46,21 +47,39 @@ class Pictures:
         self.size += len(picture)
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What the files of a slide show."""
+
+    report: Report
+    pictures: Pictures
+    style: CsvStyle
+
+    @cached_property
+    def json(self) -> str:
+        """The report as JSON: one file, and what names the report in another."""
+        return report_to_json(self.report)
+
+    def html(self) -> str:
+        """Return the report as a page."""
+        shown = self.pictures
+        digest = text_sha256(self.json)
+        return report_to_html(self.report, digest, shown.thumbnails, shown.previews)
+
+
 # One file a slide: a view of its whole report.
-SlideView = Callable[[Report, Pictures, CsvStyle], str]
+SlideView = Callable[[_Contents], str]
 _OF_SLIDE: Mapping[str, Mapping[str, SlideView]] = {
     "csv": {
-        "cells.csv": lambda report, _, style: cells_csv(report, style),
-        "differential.csv": lambda report, _, style: differential_csv(report, style),
-        "summary.csv": lambda report, _, style: summary_csv(report, style),
+        "cells.csv": lambda slide: cells_csv(slide.report, slide.style),
+        "differential.csv": lambda slide: differential_csv(slide.report, slide.style),
+        "summary.csv": lambda slide: summary_csv(slide.report, slide.style),
     },
-    "json": {"json": lambda report, *_: report_to_json(report)},
+    "json": {"json": lambda slide: slide.json},
     "html": {
-        "html": lambda report, pictures, _: report_to_html(
-            report, pictures.thumbnails, pictures.previews
-        ),
+        "html": lambda slide: slide.html(),
         # what a review is applied to; written later, it would be another report
-        "json": lambda report, *_: report_to_json(report),
+        "json": lambda slide: slide.json,
     },
 }
 # One file a frame, written as soon as the frame is done: views of a report on it.
@@ -137,9 +156,10 @@ def write_slide(
     style: CsvStyle = ENGLISH,
 ) -> Iterator[Path]:
     """Write the files of `report`, named after `base`; yield each when complete."""
+    contents = _Contents(report, pictures, style)
     for name, view in _slide_views(kinds).items():
         path = with_ending(base, name)
-        write_text(path, view(report, pictures, style))
+        write_text(path, view(contents))
         yield path
 
 

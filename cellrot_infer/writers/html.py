@@ -47,21 +47,23 @@ def write_html(
     `thumbnails` holds JPEG or WebP images as `thumbnail` makes them, `previews` images
     of frames by name; previews are left out where the file would grow too large.
     """
-    page = report_to_html(report, thumbnails, previews or {})
+    page = report_to_html(report, report_sha256(report), thumbnails, previews or {})
     write_bytes(path, page.encode("utf-8", "replace"))
 
 
 def report_to_html(
-    report: Report, thumbnails: Thumbnails, previews: Mapping[str, bytes]
+    report: Report, digest: str, thumbnails: Thumbnails, previews: Mapping[str, bytes]
 ) -> str:
-    """Return the HTML of `report`; see `write_html`."""
+    """Return the HTML of `report`; see `write_html`.
+
+    `digest` is `report_sha256` of it, which corrections of the report will name.
+    """
     style = _page_file("page.css")
     script = '"use strict";\n' + "\n".join(_page_file(f"{name}.js") for name in SCRIPTS)
     pictures = [
         _data_url(thumbnails.get((finding.frame, finding.number)))
         for finding in report.findings
     ]
-    digest = report_sha256(report)
     room = size_limit(len(pictures)) - sum(map(len, pictures)) - 600 * len(pictures)
     return Template(_page_file("page.html")).substitute(
         policy=_policy(style, script),

@@ -33,7 +33,12 @@ def report_to_json(report: Report) -> str:
 
 def report_sha256(report: Report) -> str:
     """Return the hash that corrections and sign-offs of `report` refer to."""
-    return hashlib.sha256(report_to_json(report).encode("ascii")).hexdigest()
+    return text_sha256(report_to_json(report))
+
+
+def text_sha256(text: str) -> str:
+    """Return the hash of a report from the text that `report_to_json` gives of it."""
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def report_from_json(text: str, source: str = "report") -> Report:

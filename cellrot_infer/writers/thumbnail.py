@@ -18,11 +18,12 @@ def thumbnail(patch: RGB, orientation_rad: float | None = None) -> bytes:
     `orientation_rad` counts from x towards -y (counter-clockwise on the screen); the
     cell is turned back by it, and what falls outside of the disc is white.
     """
-    side_px = THUMBNAIL_SIDE_PX
-    # optics leave no detail that this could alias, and it is ten times as fast as areas
-    small = cv2.resize(patch, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
-    if orientation_rad is not None:
-        small = _turn(small, -orientation_rad)
+    if orientation_rad is None:
+        size = THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX
+        # optics leave no detail that this could alias, and areas take ten times as long
+        small = cv2.resize(patch, size, interpolation=cv2.INTER_LINEAR)
+    else:
+        small = _turned(patch, -orientation_rad)
     return _jpeg(small, quality=82, optimize=True)  # a twentieth smaller
 
 
@@ -46,15 +47,25 @@ def shrunk(pixels: RGB, times: int) -> RGB:
     return np.asarray(small, np.uint8)
 
 
-def _turn(image: MatLike, angle_rad: float) -> MatLike:
-    """Return the square `image` turned counter-clockwise, white outside its disc."""
-    side_px = image.shape[0]
-    centre = (side_px - 1) / 2
-    turn = cv2.getRotationMatrix2D((centre, centre), math.degrees(angle_rad), 1)
-    turned = cv2.warpAffine(image, turn, (side_px, side_px), flags=cv2.INTER_CUBIC)
-    along = np.arange(side_px) - centre
-    turned[np.hypot(along[:, None], along) > side_px / 2] = 255
-    return turned
+def _turned(patch: RGB, angle_rad: float) -> MatLike:
+    """Return `patch` small and turned counter-clockwise, white outside its disc."""
+    scale = THUMBNAIL_SIDE_PX / patch.shape[0]
+    centre = (patch.shape[0] - 1) / 2
+    turn = cv2.getRotationMatrix2D((centre, centre), math.degrees(angle_rad), scale)
+    turn[:, 2] += (THUMBNAIL_SIDE_PX - 1) / 2 - centre
+    four = cv2.cvtColor(patch, cv2.COLOR_RGB2RGBA)  # turned in half the time of three
+    turned = cv2.warpAffine(four, turn, (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
+    return cv2.bitwise_or(cv2.cvtColor(turned, cv2.COLOR_RGBA2RGB), _WHITE_OUTSIDE)
+
+
+def _white_outside(side_px: int) -> RGB:
+    """Return a square that is black in its disc and white around it."""
+    along = np.arange(side_px) - (side_px - 1) / 2
+    outside = np.hypot(along[:, None], along) > side_px / 2
+    return np.repeat(np.where(outside, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+
+
+_WHITE_OUTSIDE = _white_outside(THUMBNAIL_SIDE_PX)
 
 
 def _jpeg(image: MatLike, *, quality: int, optimize: bool) -> bytes:

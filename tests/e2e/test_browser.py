@@ -22,7 +22,7 @@ from cellrot_infer.review import apply_review, correct
 from cellrot_infer.segment import segment
 from cellrot_infer.types import Failure, Report
 from cellrot_infer.writers.html import report_to_html, write_html
-from cellrot_infer.writers.json import report_to_json
+from cellrot_infer.writers.json import report_sha256, report_to_json
 from cellrot_infer.writers.markup import readable
 from cellrot_infer.writers.thumbnail import preview, thumbnail
 from cellrot_train.corrections import with_corrections
@@ -94,7 +94,7 @@ def test_the_page_opens_from_a_file_and_asks_for_nothing(opened: Page) -> None:
 
 
 def test_the_script_counts_what_was_written(opened: Page) -> None:
-    written = report_to_html(SLIDE, {}, {})
+    written = report_to_html(SLIDE, report_sha256(SLIDE), {}, {})
     live = opened.run("return document.getElementById('differential').outerHTML")
 
     assert written_words(live) == written_words(written)

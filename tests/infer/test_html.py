@@ -50,7 +50,7 @@ class Outline(HTMLParser):
 
 def html_of(report: Report, previews: Mapping[str, bytes] | None = None) -> str:
     pictures = {(each.frame, each.number): b"\xff\xd8" * 40 for each in report.findings}
-    return report_to_html(report, pictures, previews or {})
+    return report_to_html(report, report_sha256(report), pictures, previews or {})
 
 
 def test_frames_with_a_warning_are_named_before_any_number() -> None:
@@ -185,7 +185,7 @@ def test_a_slide_on_which_nothing_is_known_says_so() -> None:
 
 
 def test_a_cell_without_a_picture_is_still_there() -> None:
-    page = report_to_html(SLIDE, {}, {})
+    page = report_to_html(SLIDE, report_sha256(SLIDE), {}, {})
     assert data_of(page, "thumbnails") == [""] * 40
 
 
@@ -196,7 +196,8 @@ def test_pictures_say_what_they_are() -> None:
         (second.frame, second.number): b"RIFF1234WEBPVP8 ",
     }
 
-    jpeg, webp, *_ = data_of(report_to_html(SLIDE, pictures, {}), "thumbnails")
+    page = report_to_html(SLIDE, report_sha256(SLIDE), pictures, {})
+    jpeg, webp, *_ = data_of(page, "thumbnails")
 
     assert jpeg == "data:image/jpeg;base64,/9j/4A=="
     assert webp.startswith("data:image/webp;base64,")
