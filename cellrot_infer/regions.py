@@ -6,7 +6,7 @@ grow with the radius. What lies outside of the frame counts as more of the same.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -23,16 +23,39 @@ Window = tuple[slice, slice]
 EVERYWHERE: Window = (slice(None), slice(None))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Components:
-    """The connected parts of a mask, numbered from 1; 0 is what is outside of it."""
+    """The connected parts of a mask, numbered from 1; 0 is what is outside of it.
+
+    `count` is that of the parts and of the outside together. What is not asked for is
+    not measured: that takes longer than to tell the parts from each other.
+    """
 
     labels: Labels
-    boxes: NDArray[np.int32]  # (N, 4): x, y, width, height
-    areas_um2: NDArray[np.float64]  # (N,)
+    count: int
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return self.count
+
+    @cached_property
+    def areas_um2(self) -> NDArray[np.float64]:
+        """The area of each part, (N,)."""
+        pixels = np.bincount(self.labels.ravel(), minlength=self.count)
+        return np.asarray(pixels * PIXEL_UM2, np.float64)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int32]:
+        """The x, y, width and height of each part, (N, 4); zeros for the outside."""
+        boxes = np.zeros((self.count, 4), np.int32)
+        inside = (self.labels > 0).view(np.uint8)
+        contours, links = cv2.findContours(
+            inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+        )
+        for contour, link in zip(contours, links[0] if contours else (), strict=True):
+            if link[3] < 0:  # else the outline of a hole
+                x, y = contour[0, 0]
+                boxes[self.labels[y, x]] = cv2.boundingRect(contour)
+        return boxes
 
     def window(self, number: int, margin_um: float = 0.0) -> Window:
         """Return where component `number` is, with a margin inside of the frame."""
@@ -50,19 +73,13 @@ class Components:
 
     def part(self, window: Window) -> "Components":
         """Return what lies in `window`, numbered as before."""
-        rows, columns = window
-        shift = np.array([columns.start, rows.start, 0, 0], np.int32)
-        return Components(self.labels[window], self.boxes - shift, self.areas_um2)
+        return Components(self.labels[window], self.count)
 
 
 def components(mask: Mask) -> Components:
     """Return the 8-connected parts of `mask`."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
-    return Components(
-        np.asarray(labels, np.int32),
-        np.asarray(stats[:, :4], np.int32),
-        np.asarray(stats[:, cv2.CC_STAT_AREA] * PIXEL_UM2, np.float64),
-    )
+    count, labels = cv2.connectedComponents(mask.view(np.uint8))
+    return Components(np.asarray(labels, np.int32), count)
 
 
 def bounds(mask: Mask, margin_um: float = 0.0) -> Window:

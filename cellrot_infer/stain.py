@@ -68,8 +68,10 @@ def find_glass(pixels: RGB) -> Glass:
     """
     small = shrink(pixels, min(1.0, MEASURING_SIDE_PX / max(pixels.shape[:2])))
     light = _brightest_common(small)
-    gained = _DECADES[small] - np.log10(light + 1)
-    terms = light_terms(*small.shape[:2])
+    gained = (_DECADES[small] - np.log10(light + 1)).reshape(-1, 3).T
+    terms = light_terms(*small.shape[:2]).reshape(-1, 6).T
+    # colours and terms are rows, which are worked on as a whole
+    gained, terms = np.ascontiguousarray(gained), np.ascontiguousarray(terms)
     flat = _fitted(light, terms, gained, FLAT)
     soft = _fitted(light, terms, gained, SOFT)
     return soft if soft.share > MUCH_MORE * flat.share else flat
@@ -78,15 +80,18 @@ def find_glass(pixels: RGB) -> Glass:
 def _fitted(
     light: Floats, terms: Floats, gained: Floats, how: tuple[float, tuple[float, ...]]
 ) -> Glass:
-    """Return the glass after rounds of fitting to what lies near the surface."""
+    """Return the glass after rounds of fitting to what lies near the surface.
+
+    Of N pixels, `terms` (6, N) are those of `light_terms`, `gained` (3, N) decades.
+    """
     stiffness, rounds = how
     slopes = np.zeros((6, 3), np.float32)
-    glass: Mask = np.zeros(gained.shape[:2], bool)
+    glass: Mask = np.zeros(gained.shape[1], bool)
     for tolerance in rounds:
-        glass = np.all(np.abs(gained - terms @ slopes) < tolerance, axis=2)
+        glass = np.all(np.abs(gained - slopes.T @ terms) < tolerance, axis=0)
         if np.count_nonzero(glass) < FEWEST_GLASS_PX:
             break
-        slopes = _fit(terms[glass], gained[glass], stiffness)
+        slopes = _fit(terms[:, glass], gained[:, glass], stiffness)
     return Glass(light, slopes, float(glass.mean()))
 
 
@@ -223,7 +228,7 @@ def _brightest_common(pixels: RGB) -> Floats:
 
 
 def _fit(terms: Floats, values: Floats, stiffness: float) -> Floats:
-    """Return the slopes (6, 3) that explain `values` (N, 3), held near zero."""
-    held = np.diag([1e-3, 1, 1, 1, 1, 1]) * stiffness * len(terms)
-    slopes = np.linalg.solve(terms.T @ terms + held, terms.T @ values)
+    """Return the slopes (6, 3) that explain `values` (3, N), held near zero."""
+    held = np.diag([1e-3, 1, 1, 1, 1, 1]) * stiffness * terms.shape[1]
+    slopes = np.linalg.solve(terms @ terms.T + held, terms @ values.T)
     return slopes.astype(np.float32)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import cellrot_infer
 from cellrot_infer.errors import ReportError
-from cellrot_infer.types import Provenance, Report
+from cellrot_infer.types import Polygon, Provenance, Report
+from cellrot_infer.writers.decode import MismatchError, decoder
 from cellrot_infer.writers.json import (
     read_report,
     report_from_json,
@@ -110,6 +111,21 @@ def test_the_place_of_a_wrong_value_is_named() -> None:
 
     with pytest.raises(ReportError, match=r"report: frames\[0\] lacks 'height_px'"):
         report_from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("outline", "problem"),
+    [
+        ([[1, 2], [3, 4.5]], r"\[1\]\[1\] is 4.5, expected a whole number"),
+        ([[1, 2], [True, 4]], r"\[1\]\[0\] is True, expected a whole number"),
+        ([[1, 2], [3]], r"\[1\] is \[3\], expected a list of 2"),
+        ([[1, 2], "34"], r"\[1\] is '34', expected a list of 2"),
+        ({"1": 2}, r" is {'1': 2}, expected a list"),
+    ],
+)
+def test_the_place_of_a_wrong_corner_is_named(outline: object, problem: str) -> None:
+    with pytest.raises(MismatchError, match=f"^{problem}|^the whole{problem}"):
+        decoder(Polygon)(outline)
 
 
 @pytest.mark.parametrize("confusion", [[[1]], [[1, 2], [3]], [[1, -1], [0, 2]]])
