@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,6 +275,30 @@ def test_a_machine_that_cannot_compile_is_told_so(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "torch cannot compile on this machine" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch needs a C++ compiler")
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    losses = []
+    for settings in ([], ["--compile"]):  # of its own: torch's warnings are not ours
+        out = tmp_path / f"compiled {len(settings)}"
+        command = [
+            sys.executable,
+            "-m",
+            "cellrot_train",
+            "fit",
+            *QUICK,
+            "--epochs",
+            "1",
+            *settings,
+        ]
+        command += ["--model", "hnet-r2", "--data", str(SAMPLES), "--out", str(out)]
+        subprocess.run(command, check=True, capture_output=True)
+        (run,) = out.iterdir()
+        losses.append(weights(Run(run))["progress"]["history"][-1]["loss"])
+
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 class Losses(Silent):
