@@ -201,12 +201,12 @@ def seconds(work: Callable[[], None]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def invariance(build: Build) -> Row:
+def invariance(build: Build, seeds: int = SEEDS) -> Row:
     """Return what turning the image does to the embedding, over several seeds."""
     upright = drawn_images(IMAGES, SIDE_PX, 0.0)
     turned = [drawn_images(IMAGES, SIDE_PX, np.deg2rad(a)) for a in ANGLES_DEG]
     spreads, quarters = [], []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         net = _ready(build, seed).eval()
         before = embedding(net, upright)
         spreads.append(

@@ -22,6 +22,7 @@ from cellrot_infer.writers.decode import MismatchError, decoder
 from cellrot_infer.writers.json import dataclass_fields
 
 NAME = "cellrot.journal"
+ROWS = 32  # that are read at a time; a large one is some 100 kB
 APPLICATION_ID, FORMAT = 0x63656C72, 1  # "celr"
 _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -284,13 +285,12 @@ class Journal:
     def _rows(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         with self._told():
             rows = self._database.execute(query, values)
-        while row := self._next(rows):  # no `with` stays open if the reader stops
-            yield row
+        while some := self._next(rows):  # no `with` stays open if the reader stops
+            yield from some
 
-    def _next(self, rows: sqlite3.Cursor) -> tuple[Any, ...] | None:
+    def _next(self, rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
         with self._told():
-            row: tuple[Any, ...] | None = rows.fetchone()
-        return row
+            return rows.fetchmany(ROWS)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from cellrot_train.layers.harmonic import Streams
 
-KNEE = 0.25  # |z|**2 from which on, at first, z passes nearly whole
-OPEN = 1.0  # bias of the gates of order 0, at first: tanh of it passes
+OPEN = 1.0  # bias of the gates, at first: tanh of it passes
 
 
 class Rectify(nn.Module):
@@ -15,9 +14,11 @@ class Rectify(nn.Module):
 
     A gate is tanh of a linear map of what does not turn at a place: the scalars, and
     the powers |z|**2 of the other orders. So each field can ask what all others see
-    there; without the map, orders meet in convolutions alone. At first z passes by its
-    own power. All is smooth in z, because every kink would make angular frequencies
-    that the grid cannot hold, and needs no square root. With order 0 alone it is ReLU.
+    there; without the map, orders meet in convolutions alone. At first all gates stand
+    open alike and ask nothing: gates that began with each field's own power turned
+    worse and learned slower. All is smooth in z, because every kink would make angular
+    frequencies that the grid cannot hold, and needs no square root. With order 0 alone
+    it is ReLU.
     Law: turning the input as streams turns the output as streams.
     """
 
@@ -26,10 +27,8 @@ class Rectify(nn.Module):
         self.streams, gates = streams, streams.orders * streams.fields
         if streams.orders == 1:
             return
-        scalar = torch.arange(gates) < streams.fields
-        own_power = torch.diag((~scalar).float() / KNEE)
-        self.weight = nn.Parameter(own_power[..., None, None])
-        self.bias = nn.Parameter(OPEN * scalar.float())
+        self.weight = nn.Parameter(torch.zeros(gates, gates, 1, 1))
+        self.bias = nn.Parameter(torch.full((gates,), OPEN))
 
     def forward(self, x: Tensor) -> Tensor:
         fields, orders = self.streams.fields, self.streams.orders

@@ -1,11 +1,13 @@
 """What an encoder promises of turned cells, on real ones, and who does not keep it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import layers
 from cellrot_train.config import MODELS
 from cellrot_train.data import load_patch_set
 from cellrot_train.encoders import build_encoder
@@ -50,6 +52,21 @@ def test_a_quarter_turn_changes_no_invariant(
 
     assert change(before.embedding, after.embedding) < 1e-6
     assert change(before.features, after.features) < 1e-6
+
+
+@pytest.mark.parametrize(("name", "most"), [("hnet-r0", 0.008), ("hnet-r2", 0.02)])
+def test_no_turn_moves_the_embedding_far_before_training(
+    name: str, most: float
+) -> None:
+    found = layers.invariance(partial(layers.encoder, name), seeds=2)
+
+    assert found["spread_mean"] < most
+
+
+def test_a_turn_moves_that_of_an_ordinary_network() -> None:
+    found = layers.invariance(partial(layers.encoder, "baseline"), seeds=1)
+
+    assert found["spread_mean"] > 0.1
 
 
 def test_the_check_rejects_an_ordinary_network(images: Tensor) -> None:
