@@ -27,7 +27,6 @@ CREDIT := Acevedo A et al., A dataset of microscopic peripheral blood cell image
 models: setup
 	for config in models/*.toml; do \
 	  name=$$(basename $$config .toml); \
-	  $(BIN)/cellrot-train fit --config models/starts/$$name.toml --data $(DATA) --out runs/models --name start && \
 	  $(BIN)/cellrot-train fit --config $$config --data $(DATA) --out runs/models --name $$name && \
 	  $(BIN)/cellrot-train export runs/models/$$name-* --name $$name --licence "CC BY 4.0" --credit "$(CREDIT)" || exit 1; \
 	done
