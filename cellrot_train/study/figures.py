@@ -31,7 +31,6 @@ from cellrot_train.run import load_run
 from cellrot_train.study.plan import HANDMADE, Entry, regime
 from cellrot_train.study.record import Study
 from cellrot_train.study.summary import (
-    EMBEDDING,
     FEATURES,
     LOGISTIC,
     READOUTS,
@@ -46,7 +45,7 @@ RUNS = "runs"  # folder of the trainings within that of the study
 SHOWN_TURNS = 8
 WORDS = {
     "bars": "Macro-F1 by objective, logistic regression",
-    "labels": "Macro-F1 with few labels, read from the code",
+    "labels": "Macro-F1 with few labels, by read-out",
     "rotation": "What changes as cells turn, trained by {}",
     "map": "Codes on a plane (t-SNE), trained by {}",
     "reconstructions": "Cells at 8 angles, and what each auto-encoder makes of them",
@@ -106,30 +105,43 @@ def draw_bars(study: Study) -> Figure:
 
 
 def draw_budgets(study: Study) -> Figure:
-    """Return macro-F1 against labels a class, a panel an objective."""
+    """Return macro-F1 by labels a class: a panel an objective, a row a read-out."""
     objectives = study.plan.objectives
-    figure = Figure(figsize=(3.4 * len(objectives), 3.6), layout="constrained")
-    grid = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]
-    for axes, objective in zip(grid, objectives, strict=True):
-        for entry in _drawn(study, objective):
-            found = {
-                labels: macro_f1(study, entry, EMBEDDING, Question(LOGISTIC, labels))
-                for labels in BUDGETS
-            }
-            known = {labels: e for labels, e in found.items() if e is not None}
-            places = [BUDGETS.index(labels) for labels in known]
-            values = [estimate.value for estimate in known.values()]
-            plot_line(axes, _shade(entry), places, values, entry.title)
-            low, high = ([e[k] for e in known.values()] for k in (1, 2))
-            axes.fill_between(
-                places, low, high, color=_colour(entry), alpha=0.12, linewidth=0
-            )
-        axes.set_xticks(range(len(BUDGETS)), ["5", "20", "100", "all"])
-        axes.set(xlabel="labels a class", title=objective)
-        tidy(axes)
-    grid[0].set_ylabel("macro-F1")
-    grid[-1].legend(frameon=False, fontsize=7, loc="lower right")
+    size = (max(6.4, 3.4 * len(objectives)), 6.4)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2, len(objectives), sharex=True, sharey=True, squeeze=False)
+    for row, readout in zip(grid, READOUTS, strict=True):
+        for axes, objective in zip(row, objectives, strict=True):
+            for entry in _drawn(study, objective):
+                _budget_line(axes, study, entry, readout)
+            axes.set_xticks(range(len(BUDGETS)), ["5", "20", "100", "all"])
+            tidy(axes)
+        row[0].set_ylabel(f"macro-F1, {READOUTS[readout]}", fontsize=8)
+    for axes, objective in zip(grid[0], objectives, strict=True):
+        axes.set_title(objective)
+    for axes in grid[-1]:
+        axes.set_xlabel("labels a class")
+    _legend_below(figure, grid[0][0], columns=3)
     return figure
+
+
+def _budget_line(axes: Axes, study: Study, entry: Entry, readout: str) -> None:
+    found = {
+        labels: macro_f1(study, entry, readout, Question(LOGISTIC, labels))
+        for labels in BUDGETS
+    }
+    known = {labels: e for labels, e in found.items() if e is not None}
+    places = [BUDGETS.index(labels) for labels in known]
+    values = [estimate.value for estimate in known.values()]
+    plot_line(axes, _shade(entry), places, values, entry.title)
+    low, high = ([e[k] for e in known.values()] for k in (1, 2))
+    axes.fill_between(places, low, high, color=_colour(entry), alpha=0.12, linewidth=0)
+
+
+def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, words = axes.get_legend_handles_labels()
+    place = "outside lower center"
+    figure.legend(handles, words, loc=place, ncols=columns, fontsize=7, frameon=False)
 
 
 def draw_turning(study: Study, objective: str) -> Figure:
@@ -163,10 +175,7 @@ def draw_map(study: Study, objective: str) -> Figure:
     for axes, (entry, places) in zip(grid, entries, strict=True):
         _scatter(axes, np.array(places), np.array(study.labels), names)
         axes.set_title(entry.title, fontsize=9)
-    handles, words = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, words, loc="outside lower center", ncols=6, fontsize=7, frameon=False
-    )
+    _legend_below(figure, grid[0], columns=6)
     return figure
 
 
