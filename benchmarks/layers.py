@@ -201,7 +201,7 @@ def seconds(work: Callable[[], None]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def invariance(build: Build, seeds: int = SEEDS) -> Row:
+def invariance(build: Build, seeds: int = SEEDS) -> dict[str, float]:
     """Return what turning the image does to the embedding, over several seeds."""
     upright = drawn_images(IMAGES, SIDE_PX, 0.0)
     turned = [drawn_images(IMAGES, SIDE_PX, np.deg2rad(a)) for a in ANGLES_DEG]

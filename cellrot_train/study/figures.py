@@ -140,8 +140,14 @@ def _budget_line(axes: Axes, study: Study, entry: Entry, readout: str) -> None:
 
 def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     handles, words = axes.get_legend_handles_labels()
-    place = "outside lower center"
-    figure.legend(handles, words, loc=place, ncols=columns, fontsize=7, frameon=False)
+    figure.legend(
+        handles,
+        words,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=7,
+        frameon=False,
+    )
 
 
 def draw_turning(study: Study, objective: str) -> Figure:
