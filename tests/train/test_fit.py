@@ -298,7 +298,8 @@ def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
         (run,) = out.iterdir()
         losses.append(weights(Run(run))["progress"]["history"][-1]["loss"])
 
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    # AdamW makes full steps of faint gradients, and so of their rounding
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
 
 
 class Losses(Silent):
