@@ -32,7 +32,7 @@ from benchmarks import targets
 from benchmarks.rivals import plain_cnn, resnet18
 from cellrot_infer.card import read_model
 from cellrot_infer.files import make_folder, write_text
-from cellrot_infer.models import DEFAULT_MODEL
+from cellrot_infer.models import DEFAULT_MODEL, shipped_models
 from cellrot_train.data import load_patch_set
 from cellrot_train.deployed import Deployed
 from cellrot_train.encoders import build_encoder
@@ -44,7 +44,6 @@ from cellrot_train.pixels import decode_patches
 from cellrot_train.quantise import quantise
 
 RESULT = Path(__file__).parent / "results" / "edge.json"
-MODELS = Path(__file__).parents[1] / "models"
 SAMPLES = Path(__file__).parents[1] / "tests" / "data" / "patches"
 SIDE_PX, VIEW_PX = 64, 48  # of the shipped models but hnet-r2
 BATCH, ROUNDS = 16, 20
@@ -130,9 +129,7 @@ def speeds() -> dict[str, Any]:
     for name in HARMONIC:
         plain = plain_cnn(channels_of(name))
         rivals[f"plain CNN as {name}"] = as_onnx(plain, VIEW_PX)
-    shipped = {
-        f"shipped {p.stem}": read_model(p)[0] for p in sorted(MODELS.glob("*.onnx"))
-    }
+    shipped = {f"shipped {path.stem}": read_model(path)[0] for path in shipped_models()}
     rate = measure({**whole, **parts, **rivals, **shipped}, patches[:BATCH])
     machine = f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread"
     return {"machine": machine, "cells_per_s": rate, "ratios": ratios(rate)}

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellrot_infer.differential import differential
+from cellrot_infer.outputs import Pictures, write_slide
 from cellrot_infer.types import FrameRecord, Report
 from cellrot_infer.writers.html import report_to_html, size_limit, write_html
 from cellrot_infer.writers.json import report_sha256
@@ -249,3 +250,10 @@ def test_letters_come_from_the_names() -> None:
         "basophil": "a",
         "blast": "l",
     }
+
+
+def test_a_page_names_the_report_that_is_written_beside_it(tmp_path: Path) -> None:
+    page, report = write_slide(SLIDE, Pictures(), ["html"], tmp_path / "slide")
+
+    named = data_of(page.read_text("utf-8"), "data")["sha256"]
+    assert named == hashlib.sha256(report.read_bytes()).hexdigest()
