@@ -314,12 +314,12 @@ def watch(
     from cellrot_infer.differential import denominator
     from cellrot_infer.files import make_folder
     from cellrot_infer.journal import Journal
-    from cellrot_infer.outputs import frame_paths
+    from cellrot_infer.outputs import frame_endings
     from cellrot_infer.terminal import LiveCount, note, show_slide
     from cellrot_infer.watch import Arrivals, Watch
     from cellrot_infer.writers.csv import STYLES
 
-    if frame_paths(kinds, out):
+    if frame_endings(kinds):
         raise typer.BadParameter(
             "watch writes csv, json and html", param_hint="--report"
         )

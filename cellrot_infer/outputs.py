@@ -136,16 +136,14 @@ def _in_view(report: Report, result: FrameResult) -> Report:
     return replace(report, findings=tuple(findings))
 
 
-def frame_paths(kinds: Sequence[str], base: Path) -> list[Path]:
-    """Return the files of a frame, named after `base`."""
-    return [
-        with_ending(base, _OF_FRAME[kind][0]) for kind in kinds if kind in _OF_FRAME
-    ]
+def frame_endings(kinds: Sequence[str]) -> list[str]:
+    """Return how the names of a frame's own files end."""
+    return [_OF_FRAME[kind][0] for kind in kinds if kind in _OF_FRAME]
 
 
-def slide_paths(kinds: Sequence[str], base: Path) -> list[Path]:
-    """Return the files of a slide, named after `base`."""
-    return [with_ending(base, name) for name in _slide_views(kinds)]
+def slide_endings(kinds: Sequence[str]) -> list[str]:
+    """Return how the names of a slide's files end."""
+    return list(_slide_views(kinds))
 
 
 def write_slide(

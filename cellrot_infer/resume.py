@@ -12,7 +12,7 @@ from cellrot_infer.errors import FrameError, OutputError
 from cellrot_infer.images import file_sha256
 from cellrot_infer.journal import FileState, Journal, Plan
 from cellrot_infer.models import find_model
-from cellrot_infer.outputs import frame_paths, slide_paths
+from cellrot_infer.outputs import frame_endings, slide_endings
 from cellrot_infer.provenance import Pairs, versions
 from cellrot_infer.slides import Slide
 
@@ -134,13 +134,13 @@ def _left(
     Images that failed are tried again.
     """
     finished = journal.finished()
+    folder, endings = request.folder, slide_endings(request.kinds)
     left: dict[int, set[int]] = {}
     for number, slide in enumerate(slides):
         images, done = set(range(len(slide.images))), set(counted.get(number, ()))
         complete = number in finished and done == images != set()
         lost = _lost(request, slide, done)
-        written = slide_paths(request.kinds, request.folder / slide.stem)
-        if complete and not lost and all(map(_is_there, written)):
+        if complete and not lost and _are_there(folder, slide.stem, endings):
             continue
         if complete:
             lost = done  # what was counted is in the reports, and no longer in here
@@ -153,18 +153,22 @@ def _left(
 
 def _lost(request: Request, slide: Slide, done: set[int]) -> set[int]:
     """Return which of the images that are `done` lack a file of their own."""
-    if not done or not frame_paths(request.kinds, request.folder / "any"):
+    endings = frame_endings(request.kinds)
+    if not done or not endings:
         return set()
-    stems = slide.frame_stems()
-    files = {k: frame_paths(request.kinds, request.folder / stems[k]) for k in done}
-    return {image for image in done if not all(map(_is_there, files[image]))}
+    folder, stems = request.folder, slide.frame_stems()
+    return {k for k in done if not _are_there(folder, stems[k], endings)}
 
 
-def _is_there(path: Path) -> bool:
-    return path.name in _names(path.parent)
+def _are_there(folder: Path, stem: str, endings: Sequence[str]) -> bool:
+    """Return whether the files that `stem` begins are in `folder`, one an ending."""
+    below, _, name = stem.rpartition("/")
+    names = _names(folder, below)
+    return all(f"{name}.{ending}" in names for ending in endings)
 
 
 @cache
-def _names(folder: Path) -> frozenset[str]:
-    """Return the names in `folder`, read once: a share takes a while for each."""
-    return frozenset(os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208
+def _names(folder: Path, below: str) -> frozenset[str]:
+    """Return the names in a folder, read once: a share takes a while for each."""
+    place = folder / below
+    return frozenset(os.listdir(place) if place.is_dir() else ())  # noqa: PTH208

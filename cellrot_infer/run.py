@@ -18,7 +18,7 @@ from cellrot_infer.frames import Scales, judge_scales
 from cellrot_infer.journal import Journal, Kept
 from cellrot_infer.outputs import (
     Pictures,
-    frame_paths,
+    frame_endings,
     piped_lines,
     with_ending,
     write_slide,
@@ -200,7 +200,8 @@ class Run:
         sync_folder(base.parent)
         stems = slide.frame_stems()
         bases = (self.request.folder / stems[image] for image in kept)
-        return files + [path for base in bases for path in frame_paths(kinds, base)]
+        endings = frame_endings(kinds)
+        return files + [with_ending(base, name) for base in bases for name in endings]
 
     def _make_folders(self) -> None:
         """Make the folders of the reports, without what a run that died had begun."""

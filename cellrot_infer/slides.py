@@ -60,7 +60,7 @@ def find_slides(
     found: dict[str, _Found] = {}
     for path in inputs:
         for one in _search(path, each=each, recursive=recursive):
-            found.setdefault(os.path.normcase(_absolute(one.path)), one)
+            found.setdefault(os.path.normcase(os.path.abspath(one.path)), one)  # noqa: PTH100
     slides = list(found.values())
     stems = distinct_stems(
         [one.path for one in slides], ["/".join(one.below[:-1]) for one in slides]
@@ -136,7 +136,7 @@ def is_frame(name: str) -> bool:
     name = name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
         return False
-    return Path(name).suffix in SUFFIXES
+    return os.path.splitext(name)[1] in SUFFIXES  # noqa: PTH122 (of ten thousand names)
 
 
 def _is_hidden_or_image(name: str) -> bool:
