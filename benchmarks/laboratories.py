@@ -5,6 +5,8 @@
 At home: the test split of PBC, upright and turned by random angles. Elsewhere: the same
 cells as eight laboratories would show them (`benchmarks.looks`), and the white cells of
 BCCD, cut out by their boxes, of which the type is known for the frames with one cell.
+Those have a frame, so that they are seen in the model's colours and have a size, as in
+`cellrot-infer slide`; what the patches alone say is given, too.
 Writes benchmarks/results/laboratories.json.
 """
 
@@ -13,9 +15,9 @@ import csv
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +25,13 @@ from benchmarks.labelled import read_labelled
 from benchmarks.looks import LOOKS
 from cellrot_infer.certificate import turn
 from cellrot_infer.classify import Classifier, gathered
-from cellrot_infer.decision import decide
+from cellrot_infer.decision import Verdict, decide
 from cellrot_infer.files import write_text
 from cellrot_infer.patches import cut_patches
-from cellrot_infer.types import Box, Cell, Patches, Predictions
+from cellrot_infer.restain import restained
+from cellrot_infer.segment import segment_stained
+from cellrot_infer.stain import find_glass
+from cellrot_infer.types import Box, Cell, Patches, Predictions, StainColours
 from cellrot_train import metrics
 from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.confidence import reliability, risk_coverage
@@ -116,7 +121,9 @@ def judged(
     eleven = metrics.judge(cells.labels, predicted, len(names))
     merged, place = metrics.merge_classes(names, metrics.EIGHT_CLASSES)
     eight = metrics.judge(place[cells.labels], place[predicted], len(merged))
-    decisions = [verdict.decision for verdict in decide(predictions, classifier.card)]
+    no_area = [0.0] * len(cells)
+    verdicts = decide(predictions, classifier.card, no_area)
+    decisions = [verdict.decision for verdict in verdicts]
     accepted = np.array([decision == "accepted" for decision in decisions])
     confidence = predictions.probabilities.max(axis=1)
     curve = risk_coverage(confidence, correct)
@@ -135,18 +142,20 @@ def judged(
 
 def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
     """Return what `classifier` makes of the typed white cells of BCCD."""
-    patches, truth = bccd_cells(data, classifier.card.pixel_size_um)
-    predictions = classifier.classify(patches)
-    names = classifier.card.class_names
-    types = ["neutrophil" if "neutrophil" in name else name for name in names]
-    predicted = np.array([types[k] for k in predictions.probabilities.argmax(axis=1)])
-    decisions = [verdict.decision for verdict in decide(predictions, classifier.card)]
+    card = classifier.card
+    cells = bccd_cells(data, card.pixel_size_um, card.stain)
+    verdicts = decide(classifier.classify(cells.seen), card, cells.areas_um2)
+    raw = decide(classifier.classify(cells.raw), card, [0.0] * len(cells.truth))
+    truth, predicted = cells.truth, types_of(verdicts)
     recalls = {t: float((predicted[truth == t] == t).mean()) for t in BCCD_TYPES}
+    alone = [float((types_of(raw)[truth == t] == t).mean()) for t in BCCD_TYPES]
+    decisions = [verdict.decision for verdict in verdicts]
     accepted = np.array([decision == "accepted" for decision in decisions])
     right = predicted == truth
     return {
         "cells": len(truth),
         "balanced_accuracy": float(np.mean(list(recalls.values()))),
+        "of_patches_alone": float(np.mean(alone)),
         "recalls": recalls,
         "accepted": float(accepted.mean()),
         "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
@@ -154,26 +163,48 @@ def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
     }
 
 
-def bccd_cells(data: Path, pixel_size_um: float) -> tuple[Patches, np.ndarray]:
-    """Return the patches and types of BCCD's frames with one white cell of four."""
+def types_of(verdicts: Sequence[Verdict]) -> np.ndarray:
+    """Return which of BCCD's types each label is."""
+    labels = [verdict.label for verdict in verdicts]
+    return np.array(["neutrophil" if "neutrophil" in name else name for name in labels])
+
+
+class Elsewhere(NamedTuple):
+    """Cells of another laboratory: patches as they are and as a model sees them."""
+
+    raw: Patches
+    seen: Patches
+    areas_um2: list[float]
+    truth: np.ndarray
+
+
+def bccd_cells(
+    data: Path, pixel_size_um: float, stain: StainColours | None
+) -> Elsewhere:
+    """Return the cells of BCCD's frames with one white cell of the four types."""
     kinds: dict[str, str] = defaultdict(str)
     table = data / "frames" / "bccd" / "wbc_types.csv"
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             kinds[Path(row["frame"]).name] = row["wbc_types"]
-    patches, truth = [], []
+    raw, seen, areas, truth = [], [], [], []
     for entry in read_labelled(data, "bccd"):
-        kind = kinds[Path(entry.frame.name).name]
+        kind, frame = kinds[Path(entry.frame.name).name], entry.frame
         if kind in BCCD_TYPES and len(entry.white_cells) == 1:
-            cell = boxed(entry.white_cells[0])
-            patches.append(cut_patches(entry.frame, [cell], pixel_size_um))
+            cell = boxed(entry.white_cells[0], frame.pixel_size_um)
+            light = find_glass(frame.pixels).light
+            raw.append(cut_patches(frame, [cell], pixel_size_um, light))
+            _, colours = segment_stained(frame)
+            seen.append(restained(raw[-1], light, colours, stain))
+            areas.append(cell.area_um2)
             truth.append(kind)
-    return np.concatenate(patches), np.array(truth)
+    return Elsewhere(np.concatenate(raw), np.concatenate(seen), areas, np.array(truth))
 
 
-def boxed(box: Box) -> Cell:
-    """Return a cell of which only the box is known."""
-    return Cell(box, (), (), 0.0, 0.0, touches_border=False, quality=0.0)
+def boxed(box: Box, pixel_size_um: float) -> Cell:
+    """Return a cell of which only the box is known: an ellipse."""
+    area_um2 = np.pi / 4 * box.width_px * box.height_px * pixel_size_um**2
+    return Cell(box, (), (), area_um2, 0.0, touches_border=False, quality=0.0)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from cellrot_infer.errors import ModelError
-from cellrot_infer.types import PATCH_SIDE_PX
+from cellrot_infer.types import PATCH_SIDE_PX, StainColours
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
 MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
-OPTIONAL = {"groupings", "golden", "precision"}
+OPTIONAL = {"groupings", "golden", "precision", "stain", "largest_um2"}
 MAX_FIELDS = 10_000  # of a message; a model of ours has some dozens
 # Protobuf's text `location`: the key by which a tensor names a file that holds it. The
 # hash of the card would not cover that file, and the name may lead anywhere.
@@ -53,7 +53,9 @@ class ModelCard:
     `groupings` maps the name of a coarser scheme (`lineage`, `8 classes`) to its
     groups, each a list of class names. `golden` holds a few real cells: a lossless
     image in base64 (`patch`) and the `probabilities` that the file gave for it.
-    `precision` is that of the convolutions: float32, fp16 or int8.
+    `precision` is that of the convolutions: float32, fp16 or int8. `stain` has the
+    colours of the laboratory that the model learned in, None where that is not known;
+    `largest_um2` the area that no cell of a class exceeds, for classes with a limit.
     """
 
     name: str
@@ -70,6 +72,8 @@ class ModelCard:
     groupings: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
     golden: Sequence[Mapping[str, Any]] = ()
     precision: str = "float32"
+    stain: StainColours | None = None
+    largest_um2: Mapping[str, float] = field(default_factory=dict)
     patch_side_px: int = PATCH_SIDE_PX
     schema_version: int = SCHEMA_VERSION
     sha256: str = ""
@@ -104,6 +108,8 @@ class ModelCard:
         values["class_names"] = tuple(values["class_names"])
         values["thresholds"] = Thresholds(**values["thresholds"])
         values["golden"] = tuple(values.get("golden", ()))
+        if colours := values.get("stain"):
+            values["stain"] = StainColours(**{k: tuple(v) for k, v in colours.items()})
         return cls(**{key: values[key] for key in known & values.keys()})
 
 
@@ -204,6 +210,8 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"pixel_size_um is {values['pixel_size_um']!r:.40}, expected 0 to 10 um"
     yield from _threshold_faults(values["thresholds"])
     yield from _grouping_faults(values.get("groupings", {}), names)
+    yield from _stain_faults(values.get("stain"))
+    yield from _largest_faults(values.get("largest_um2", {}), names)
 
 
 def _threshold_faults(thresholds: object) -> Iterator[str]:
@@ -223,6 +231,33 @@ def _grouping_faults(groupings: object, class_names: list[str]) -> Iterator[str]
             yield f"grouping {name!r:.40} is no object of lists of classes"
         elif sorted(chain(*groups.values())) != sorted(class_names):
             yield f"grouping {name!r:.40} does not hold every class once"
+
+
+def _stain_faults(colours: object) -> Iterator[str]:
+    expected = sorted(entry.name for entry in fields(StainColours))
+    if colours is None:
+        return
+    if not isinstance(colours, dict) or sorted(colours) != expected:
+        yield f"stain is {colours!r:.80}, expected {', '.join(expected)}"
+    elif not all(map(_is_direction, colours.values())):
+        yield f"stain is {colours!r:.80}, expected three numbers of length one each"
+
+
+def _largest_faults(areas: object, class_names: list[str]) -> Iterator[str]:
+    if not isinstance(areas, dict) or not areas.keys() <= set(class_names):
+        yield f"largest_um2 is {areas!r:.80}, expected areas of its classes"
+    elif not all(_is_number(area) and area > 0 for area in areas.values()):
+        yield f"largest_um2 is {areas!r:.80}, expected numbers above 0"
+
+
+def _is_direction(value: object) -> bool:
+    if (
+        not isinstance(value, list)
+        or len(value) != 3
+        or not all(map(_is_number, value))
+    ):
+        return False
+    return math.isclose(math.hypot(*value), 1, abs_tol=1e-3)
 
 
 def _is_names(value: object) -> bool:

@@ -40,7 +40,7 @@ from cellrot_infer.regions import (
     solidity,
     within,
 )
-from cellrot_infer.types import Floats, Mask
+from cellrot_infer.types import Floats, Mask, StainColours
 
 OFF_GLASS = 2.5  # standard deviations of the glass
 REACH_UM = 8.0  # from the nucleus to the end of its cell
@@ -70,13 +70,24 @@ BLUR_REACH_UM = 1.6  # what is further away has no part in the likelihood of a p
 class Calibration:
     """What a field tells of its own stain, so that parts of it are judged alike.
 
-    The `noise` of its glass, the nuclear stain from which on nuclei are seen, and the
-    look of its red cells, None where there are none.
+    The `noise` of its glass, the nuclear stain from which on nuclei are seen, the
+    typical density (3,) of nuclei, and the look of its red cells, None where there are
+    none.
     """
 
     noise: stain.Noise
     nuclear_threshold: float
+    nuclear_density: Floats
     red_cells: RedCells | None
+
+    @property
+    def colours(self) -> StainColours | None:
+        """The colours of the stain, None where no red cells are seen."""
+        length = float(np.linalg.norm(self.nuclear_density))
+        if self.red_cells is None or not length:
+            return None
+        nuclei = self.nuclear_density / length
+        return StainColours(tuple(self.red_cells.axis.tolist()), tuple(nuclei.tolist()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +174,9 @@ def calibrated(density: Floats, threshold: float, lobes: Components) -> Calibrat
     sample = np.ascontiguousarray(density[::STEP, ::STEP])
     nuclei = np.ascontiguousarray(lobes.labels[::STEP, ::STEP] > 0)
     dyed = nuclei | stain.off_glass(sample, noise, OFF_GLASS)
-    return Calibration(noise, threshold, learn_red_cells(sample, dyed, nuclei))
+    typical = np.median(sample[nuclei], axis=0) if nuclei.any() else np.zeros(3)
+    red_cells = learn_red_cells(sample, dyed, nuclei)
+    return Calibration(noise, threshold, typical.astype(np.float32), red_cells)
 
 
 def survey(density: Floats, lobes: Components, known: Calibration) -> Scene:

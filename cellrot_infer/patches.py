@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 from cellrot_infer.stain import find_glass
-from cellrot_infer.types import PATCH_SIDE_PX, RGB, Cell, Frame, Patches
+from cellrot_infer.types import PATCH_SIDE_PX, RGB, Cell, Floats, Frame, Patches
 
 
 def cut_patches(
     frame: Frame,
     cells: Sequence[Cell],
     pixel_size_um: float,
-    glass_rgb: RGB | None = None,
+    glass_rgb: RGB | Floats | None = None,
 ) -> Patches:
     """Return a patch (N, 256, 256, 3) a cell, at `pixel_size_um` per pixel.
 

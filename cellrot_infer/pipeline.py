@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import cv2
 
+from cellrot_infer.card import ModelCard
 from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
@@ -20,8 +21,10 @@ from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.quality import field_quality
 from cellrot_infer.recut import Recut
 from cellrot_infer.reference import fits
+from cellrot_infer.restain import restained, unlikeness
 from cellrot_infer.scan import QUIET, Progress, Scan, scan
-from cellrot_infer.segment import segment
+from cellrot_infer.segment import segment_stained
+from cellrot_infer.stain import find_glass
 from cellrot_infer.tiles import check_region, inside, middle_px
 from cellrot_infer.types import (
     EVERYTHING,
@@ -35,6 +38,7 @@ from cellrot_infer.types import (
     Report,
     Scheme,
     Selection,
+    StainColours,
 )
 
 Result = TypeVar("Result")
@@ -185,6 +189,7 @@ def result_of_scan(
     if len(findings) == selection.max_cells:
         looked = f"{found.seen} of {found.tiles} tiles were looked at"
         warnings += (f"stopped at {len(findings)} cells, as asked; {looked}",)
+    warnings += _stain_warnings(found.reference.known.colours, classifier.card)
     record = FrameRecord(
         image.name, image.sha256, width, height, image.pixel_size, warnings
     )
@@ -198,12 +203,15 @@ def analyze_frame(
     """Find the cells of `frame` and classify them."""
     if not fits(frame):
         return analyze_large(in_tiles(frame), classifier, selection)
-    found = segment(frame)
+    card = classifier.card
+    found, colours = segment_stained(frame)
     cells = _selected(found, selection, frame)
-    patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
-    predictions = classifier.classify(patches)
+    light = find_glass(frame.pixels).light
+    patches = cut_patches(frame, cells, card.pixel_size_um, light)
+    predictions = classifier.classify(restained(patches, light, colours, card.stain))
     findings = _findings(frame.name, cells, predictions, classifier)
     warnings = frame.warnings + field_quality(frame, found).warnings
+    warnings += _stain_warnings(colours, card)
     if len(findings) == selection.max_cells:
         warnings += (f"stopped at {len(findings)} cells, as asked",)
     return FrameResult(frame, _record(frame, warnings), findings, patches)
@@ -240,6 +248,16 @@ def compose_report(
     )
 
 
+def _stain_warnings(colours: StainColours | None, card: ModelCard) -> tuple[str, ...]:
+    """Return what is to be said where a stain is surely not the model's."""
+    if unlikeness(colours, card.stain) < 1:
+        return ()
+    return (
+        "stained unlike what the model learned from; its cells are classified in the "
+        "model's colours, and less surely",
+    )
+
+
 def _selected(cells: list[Cell], selection: Selection, frame: Frame) -> list[Cell]:
     if (region := selection.region) is not None:
         height, width = frame.pixels.shape[:2]
@@ -254,7 +272,8 @@ def _findings(
     orientations = [None] * len(cells)
     if predictions.orientation_rad is not None:
         orientations = predictions.orientation_rad.tolist()
-    verdicts = decide(predictions, classifier.card)
+    areas_um2 = [cell.area_um2 for cell in cells]
+    verdicts = decide(predictions, classifier.card, areas_um2)
     columns = zip(
         cells, verdicts, predictions.novelty.tolist(), orientations, strict=True
     )

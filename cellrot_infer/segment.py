@@ -37,7 +37,7 @@ from cellrot_infer.regions import (
     solidity,
     within,
 )
-from cellrot_infer.types import Box, Cell, Floats, Frame, Mask, Polygon
+from cellrot_infer.types import Box, Cell, Floats, Frame, Mask, Polygon, StainColours
 
 SMOOTHING_UM = 0.15
 SMALLEST_NUCLEUS_UM2 = 11.0
@@ -55,26 +55,46 @@ def segment(frame: Frame) -> list[Cell]:
     Cells at the border of the frame are kept and flagged. The same frame gives the same
     cells.
     """
-    return find_cells(frame_density(frame), frame.pixels.shape[:2], frame.pixel_size_um)
+    cells, _ = segment_stained(frame)
+    return cells
+
+
+def segment_stained(frame: Frame) -> tuple[list[Cell], StainColours | None]:
+    """Return the cells of `frame`, and the colours of its stain where it shows them."""
+    density = frame_density(frame)
+    score = stain.nuclear_stain(density)
+    threshold = nuclear_threshold(score)
+    lobes = find_lobes(score, threshold)
+    if len(lobes) < 2:
+        return [], None
+    known = calibrated(density, threshold, lobes)
+    size_px = frame.pixels.shape[:2]
+    return _cells(density, lobes, known, size_px, frame.pixel_size_um), known.colours
 
 
 def find_cells(
     density: Floats,
     size_px: tuple[float, ...],
     pixel_size_um: float,
-    known: Calibration | None = None,
+    known: Calibration,
 ) -> list[Cell]:
-    """Return the cells of a field from its optical density at the working scale.
+    """Return the cells of a part of a field, of whose stain all is `known`.
 
-    `size_px`, height and width, and `pixel_size_um` are those of the field's pixels,
-    in which the cells are given. What is not `known` of its stain is learnt from it.
+    `density` is at the working scale; `size_px`, height and width, and `pixel_size_um`
+    are those of the part's pixels, in which the cells are given.
     """
-    score = stain.nuclear_stain(density)
-    threshold = known.nuclear_threshold if known else nuclear_threshold(score)
-    lobes = find_lobes(score, threshold)
-    if len(lobes) < 2:
-        return []
-    known = known or calibrated(density, threshold, lobes)
+    lobes = find_lobes(stain.nuclear_stain(density), known.nuclear_threshold)
+    return _cells(density, lobes, known, size_px, pixel_size_um)
+
+
+def _cells(
+    density: Floats,
+    lobes: Components,
+    known: Calibration,
+    size_px: tuple[float, ...],
+    pixel_size_um: float,
+) -> list[Cell]:
+    """Return the cells around `lobes` of nuclei; see `find_cells`."""
     around = {n: lobes.window(n, MARGIN_UM) for n in range(1, len(lobes))}
     cells = [
         _cell(drawn, density.shape, size_px, pixel_size_um)

@@ -14,6 +14,7 @@ from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import field_quality
 from cellrot_infer.reference import GLANCE, Reference
+from cellrot_infer.restain import restained
 from cellrot_infer.segment import find_cells
 from cellrot_infer.tiles import BLOCK, Grid, Tile, moved
 from cellrot_infer.types import RGB, Box, Cell, Frame, PixelSize, Polygon, Predictions
@@ -58,8 +59,9 @@ def look(
         reference.filled(pixels),
         PixelSize(image.level_pixel_um, image.pixel_size.source),
     )
-    card_um = classifier.card.pixel_size_um
-    patches = cut_patches(frame, cells, card_um, reference.glass_rgb)
+    card, light = classifier.card, reference.glass.light
+    patches = cut_patches(frame, cells, card.pixel_size_um, reference.glass_rgb)
+    patches = restained(patches, light, reference.known.colours, card.stain)
     x, y = tile.box.x_px, tile.box.y_px
     own = [_simplified(moved(cell, x, y)) for cell in cells]
     faults = field_quality(frame, cells).warnings if cells else ()

@@ -52,6 +52,17 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class StainColours:
+    """What a stain looks like: two directions of optical density in red, green, blue.
+
+    Both have length one: how much dye there is says nothing here.
+    """
+
+    red_cells: tuple[float, float, float]
+    nuclei: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """An upright rectangle: top left corner and size, in pixels of the frame."""
 

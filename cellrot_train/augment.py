@@ -32,14 +32,14 @@ class Strength(NamedTuple):
     noise: float  # standard deviation at most, of 255
     compressed: float  # share of patches with block artefacts
     crop: float  # radius that a random disc may lose
-    exchanged: float  # share of patches whose surroundings are another cell's
+    haze: float  # share of stray light, which pales what is dark most
 
 
 STRENGTHS = {
     "none": Strength(0, (1, 1), 0, 0, 0, 0, 0, 0, 0, 0, 0),
     "mild": Strength(0.05, (0.85, 1.18), 0.2, 0.03, 0.08, 0.06, 0.5, 4, 0.1, 0.1, 0),
     "strong": Strength(0.08, (0.7, 1.4), 0.5, 0.1, 0.25, 0.15, 1, 10, 0.3, 0.15, 0),
-    "foreign": Strength(0.08, (0.7, 1.4), 0.5, 0.2, 0.25, 0.15, 1, 10, 0.3, 0.15, 0.5),
+    "foreign": Strength(0.08, (0.7, 1.4), 0.8, 0.3, 0.25, 0.15, 1, 10, 0.3, 0.15, 0.4),
 }
 
 
@@ -49,13 +49,13 @@ class Draw(NamedTuple):
     warp: Tensor  # (N, 2, 3): where each output position is read, in [-1, 1]
     colour: Tensor  # (N, 3, 3): optical density to optical density
     light: Tensor  # (N, 3, 4): log light added, for 1, x, y, x*x + y*y
-    island: Tensor  # (N,): radius of what keeps its neighbours out, 0 for none
     blur: Tensor  # (N, 1, 1, 1)
     noise: Tensor  # (N, 1, 1, 1): standard deviation
     step: Tensor  # (N, 1, 1, 1, 1): of the quantised block frequencies, 0 for none
     disc: Tensor  # (N, 3): x, y and radius of what stays, in [-1, 1]
     angle_rad: Tensor  # (N,): a turn that an objective may ask for
     chance: Tensor  # (N, 8) in [0, 1): for objectives that need some
+    haze: Tensor  # (N, 1, 1): share of light that crossed nothing
 
     def rows(self, part: slice) -> "Draw":
         """Return the chance of some of the patches."""
@@ -89,19 +89,17 @@ def draw(count: int, strength: Strength, rotate: bool, chance: torch.Generator) 
     compressed = unit[:, 0] < strength.compressed
     radius = 1 - strength.crop * unit[:, 1]
     centre = uniform(2) * (1 - radius)[:, None]
-    exchanged = torch.rand(count, generator=chance) < strength.exchanged
-    reach = 0.6 + 0.4 * torch.rand(count, generator=chance)
     return Draw(
         warp=_warp(strength, rotate, uniform(2), scaled(3)),
         colour=_colour(strength, scaled(3), scaled(3, 3)),
         light=light,
-        island=exchanged * reach,
         blur=(strength.blur * scaled(1, 1, 1)).clamp(min=-0.4),
         noise=strength.noise * (amount[:, 0] * unit[:, 2]).reshape(-1, 1, 1, 1),
         step=(compressed * (8 + 24 * unit[:, 3])).reshape(-1, 1, 1, 1, 1),
         disc=torch.cat([centre, radius[:, None]], dim=1),
         angle_rad=math.pi * uniform(),
         chance=torch.rand(count, 8, generator=chance),
+        haze=strength.haze * scaled(1, 1).abs(),
     )
 
 
@@ -136,8 +134,7 @@ def augment(patches: Tensor, chance: Draw, noise: Tensor) -> Tensor:
     central S pixels, into which a moved cell brings its own surroundings.
     """
     images = _move(patches.float(), chance.warp, noise.shape[-1])
-    images = _stain(images, chance.colour, chance.light)
-    images = _exchange(images, chance.island)
+    images = _stain(images, chance)
     images = _focus(images, chance.blur)
     images = torch.addcmul(images, noise, chance.noise)
     return _compress(images, chance.step).clamp(0, 255)
@@ -157,30 +154,18 @@ def _move(images: Tensor, warp: Tensor, side_px: int) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _stain(images: Tensor, colour: Tensor, light: Tensor) -> Tensor:
-    """Change the amounts of dye and the light, where they add: in optical density."""
+def _stain(images: Tensor, chance: Draw) -> Tensor:
+    """Change the amounts of dye and the light, where they add: in optical density.
+
+    Then light comes in that crossed no cell, as where a lens flares.
+    """
     side_px = images.shape[-1]
     x, y, one = _plane(side_px, images.device)
-    lamp = light @ torch.stack([one, x, y, x * x + y * y])
+    lamp = chance.light @ torch.stack([one, x, y, x * x + y * y])
     log_transmission = ((images + 1) * (1 / 256)).log_().flatten(2)
-    changed = torch.baddbmm(lamp, colour, log_transmission)
-    return (
-        changed.exp_().mul_(256).sub_(1).clamp_(0, 255).unflatten(2, (side_px, side_px))
-    )
-
-
-def _exchange(images: Tensor, island: Tensor) -> Tensor:
-    """Put chosen cells among the neighbours of the one before, stained as they are.
-
-    A type is that of the cell; red cells around it tell more of the laboratory.
-    """
-    chosen = island.nonzero().flatten()
-    if len(chosen) == 0:
-        return images
-    disc = F.pad(island[chosen, None], (2, 0))  # in the middle
-    inside = _inside(disc, images.shape[-1])
-    mixed = torch.lerp(images[chosen - 1], images[chosen], inside)
-    return images.index_copy(0, chosen, mixed)
+    changed = torch.baddbmm(lamp, chance.colour, log_transmission).exp_()
+    changed.lerp_(chance.light[:, :, :1].exp(), chance.haze)
+    return changed.mul_(256).sub_(1).clamp_(0, 255).unflatten(2, (side_px, side_px))
 
 
 def _focus(images: Tensor, blur: Tensor) -> Tensor:

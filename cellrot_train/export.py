@@ -24,6 +24,7 @@ from cellrot_train.data import PatchSet
 from cellrot_train.deploy import Readout, deploy, groupings
 from cellrot_train.deployed import Deployed
 from cellrot_train.graph import open_session
+from cellrot_train.laboratory import survey
 from cellrot_train.measured import (
     GOLDEN_CELLS,
     certified_cells,
@@ -111,6 +112,7 @@ def describe(
 ) -> ModelCard:
     """Return the card of the file in `session`: all that is known and measured."""
     cells, temperature = certified_cells(patch_set), readout.temperature
+    home = survey(patch_set, run.pixel_size_um)
     figures = {
         split: measure(session, patch_set, split, temperature) for split in SPLITS
     }
@@ -128,6 +130,8 @@ def describe(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         groupings=groupings(run.class_names),
         golden=golden_cells(session, cells[:: len(cells) // GOLDEN_CELLS + 1]),
+        stain=home.stain,
+        largest_um2=home.largest_um2,
     )
 
 

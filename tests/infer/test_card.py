@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from cellrot_infer.card import ModelCard, Thresholds, read_model, seal
 from cellrot_infer.errors import ModelError
+from cellrot_infer.types import StainColours
 
 CARD = ModelCard(
     name="hnet-r0",
@@ -30,6 +31,8 @@ CARD = ModelCard(
     groupings={
         "two": {"mononuclear": ["lymphocyte", "monocyte"], "b": ["Blast, früh"]}
     },
+    stain=StainColours((0.6, 0.8, 0.0), (0.0, 0.8, 0.6)),
+    largest_um2={"lymphocyte": 200.0},
 )
 
 
@@ -129,6 +132,13 @@ def test_a_missing_model_and_a_folder_are_refused(tmp_path: Path) -> None:
         ({"groupings": {"g": {"x": ["monocyte"]}}}, "does not hold every class once"),
         ({"golden": [1]}, "golden is no list of cells"),
         ({"name": None}, "name is None, expected text"),
+        ({"stain": {"nuclei": [1, 0, 0]}}, "expected nuclei, red_cells"),
+        ({"largest_um2": {"blast": 3}}, "expected areas of its classes"),
+        ({"largest_um2": {"monocyte": 0}}, "expected numbers above 0"),
+        (
+            {"stain": {"nuclei": [1, 0, 0], "red_cells": [1, 1, 0]}},
+            "expected three numbers of length one each",
+        ),
     ],
 )
 def test_a_faulty_card_says_what_is_wrong(values: dict[str, Any], message: str) -> None:

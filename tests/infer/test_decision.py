@@ -11,17 +11,20 @@ from cellrot_infer.types import Predictions
 from tests.conftest import tiny_card
 
 CARD = tiny_card(
-    thresholds=Thresholds(set_probability=0.25, coverage=0.95, novelty=2.0)
+    thresholds=Thresholds(set_probability=0.25, coverage=0.95, novelty=2.0),
+    largest_um2={"platelet": 100.0},
 )
 
 
-def verdict(probabilities: list[float], novelty: float = 0.0) -> Verdict:
+def verdict(
+    probabilities: list[float], novelty: float = 0.0, area_um2: float = 30.0
+) -> Verdict:
     predictions = Predictions(
         np.array([probabilities], np.float32),
         np.zeros((1, 3), np.float32),
         np.array([novelty], np.float32),
     )
-    (found,) = decide(predictions, CARD)
+    (found,) = decide(predictions, CARD, [area_um2])
     return found
 
 
@@ -52,7 +55,27 @@ def test_the_two_likeliest_classes_are_named(probabilities: list[float]) -> None
     assert (found.probability, found.runner_up_probability) == pytest.approx((0.7, 0.2))
 
 
+def test_a_cell_too_large_for_what_it_looks_like_is_unknown() -> None:
+    small, large = (verdict([0.1, 0.05, 0.85], 0.0, area) for area in (100.0, 101.0))
+
+    assert (small.label, small.decision) == ("platelet", "accepted")
+    assert (large.label, large.decision) == ("lymphocyte", "unknown")
+    assert large.probability == pytest.approx(0.1 / 0.15)
+    assert large.runner_up == "neutrophil"
+
+
+def test_a_large_cell_that_looks_like_one_is_accepted() -> None:
+    found = verdict([0.8, 0.05, 0.15], 0.0, 150.0)
+
+    assert (found.label, found.decision) == ("lymphocyte", "accepted")
+    assert found.probability == pytest.approx(0.8 / 0.85)
+
+
+def test_a_cell_too_large_for_every_class_keeps_what_was_seen() -> None:
+    assert verdict([0.0, 0.0, 1.0], 0.0, 150.0).label == "platelet"
+
+
 def test_no_cells_no_verdicts() -> None:
     nothing = np.empty(0, np.float32)
 
-    assert decide(Predictions(nothing.reshape(0, 3), nothing, nothing), CARD) == []
+    assert decide(Predictions(nothing.reshape(0, 3), nothing, nothing), CARD, []) == []

@@ -91,17 +91,23 @@ def test_the_same_chance_gives_the_same_patches(cells: Tensor) -> None:
     assert not torch.equal(once, augment(cells, other, torch.zeros(cells.shape)))
 
 
-def test_a_cell_among_foreign_neighbours_keeps_its_place(cells: Tensor) -> None:
-    chance = drawn(len(cells), NONE._replace(exchanged=1))
-    radius = (cells.shape[-1] / 2 * chance.island).long()
+def test_haze_pales_what_is_dark_most(cells: Tensor) -> None:
+    chance = drawn(len(cells))._replace(haze=torch.full((len(cells), 1, 1), 0.25))
 
-    result = augment(cells, chance, torch.zeros(cells.shape))
+    hazy = augment(cells, chance, torch.zeros(cells.shape))
 
-    middle = cells.shape[-1] // 2
-    assert (result - cells)[:, :, middle, middle].abs().max() < 1e-2
-    assert (result - cells.roll(1, 0))[:, :, 0, 0].abs().max() < 1e-2
-    assert radius.min() > middle / 2
-    assert radius.max() <= middle
+    expected = 0.75 * (cells + 1.0) + 0.25 * 256 - 1
+    assert (hazy - expected).abs().max() < 0.05
+
+
+def test_haze_takes_the_colour_of_the_lamp(cells: Tensor) -> None:
+    chance = drawn(len(cells))
+    chance.light[:, 0, 0] = -1
+    all_haze = chance._replace(haze=torch.ones(len(cells), 1, 1))
+
+    seen = augment(cells, all_haze, torch.zeros(cells.shape)).mean((0, 2, 3))
+
+    assert (seen + 1 - torch.tensor([256 / math.e, 256, 256])).abs().max() < 1
 
 
 def test_some_cells_stay_nearly_as_they_are() -> None:

@@ -1,0 +1,62 @@
+"""A card tells what cells look like at home: the colours of the stain, their size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellrot_infer.frames import read_frame
+from cellrot_infer.restain import unlikeness
+from cellrot_infer.segment import segment_stained
+from cellrot_infer.types import StainColours
+from cellrot_train import laboratory
+from cellrot_train.data import PatchSet, load_patch_set
+from cellrot_train.laboratory import Laboratory, survey
+from tests.infer.images import FRAMES
+from tests.train.conftest import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def home() -> Laboratory:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laboratory, "CELLS", 110)
+        patch.setattr(laboratory, "FEWEST", 3)
+        return survey(load_patch_set(SAMPLES), 0.1)
+
+
+def colours_of(path: Path) -> StainColours:
+    _, colours = segment_stained(read_frame(path, pixel_size_um=0.1))
+    assert colours is not None
+    return colours
+
+
+def test_the_colours_are_those_of_the_laboratory_s_fields(home: Laboratory) -> None:
+    fields = sorted((FRAMES / "pbc_fields").glob("*.jpg"))
+    others = sorted((FRAMES / "bccd").glob("*.jpg"))
+
+    assert home.stain is not None
+    assert np.linalg.norm(home.stain.nuclei) == pytest.approx(1)
+    assert all(unlikeness(colours_of(path), home.stain) < 1 for path in fields)
+    assert all(unlikeness(colours_of(path), home.stain) == 1 for path in others)
+
+
+def test_platelets_are_the_smallest_cells(home: Laboratory) -> None:
+    assert min(home.largest_um2, key=home.largest_um2.__getitem__) == "platelet"
+    assert 30 < home.largest_um2["platelet"] < 130
+    assert home.largest_um2["monocyte"] > 200
+
+
+def test_a_class_of_few_cells_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laboratory, "CELLS", 22)
+
+    assert survey(load_patch_set(SAMPLES), 0.1).largest_um2 == {}
+
+
+def test_patches_without_a_cell_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blank(_: PatchSet, rows: list[int], side_px: int) -> np.ndarray:
+        return np.full((len(rows), side_px, side_px, 3), 230, np.uint8)
+
+    monkeypatch.setattr(laboratory, "CELLS", 22)
+    monkeypatch.setattr(laboratory, "decode_patches", blank)
+
+    assert survey(load_patch_set(SAMPLES), 0.1) == Laboratory(None, {})
