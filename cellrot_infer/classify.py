@@ -68,7 +68,7 @@ class Classifier:
         classifier.sha256 = hashlib.sha256(model).hexdigest()
         classifier.device = device_line
         classifier.threads = threads or available_threads()
-        _try_out(classifier, str(path))
+        classifier._try_out(str(path))
         return classifier
 
     def classify(self, patches: Patches) -> Predictions:
@@ -86,6 +86,19 @@ class Classifier:
             return _joined([self._run(blank)], self._outputs, 0)
         parts = [self._run(part) for part in _buckets(patches, self._largest)]
         return _joined(parts, self._outputs, len(patches))
+
+    def _try_out(self, source: str) -> None:
+        """Run a full batch, so that the first frame finds the session warm.
+
+        Raises ModelError on a bad answer.
+        """
+        shape = self._largest, PATCH_SIDE_PX, PATCH_SIDE_PX, 3
+        (_, actual) = self.classify(np.full(shape, 255, np.uint8)).probabilities.shape
+        if actual != (expected := len(self.card.class_names)):
+            raise ModelError(
+                f"{source}: gives {actual} probabilities, but its card has "
+                f"{expected} classes"
+            )
 
     def _run(self, patches: Patches) -> list[np.ndarray]:
         try:
@@ -157,16 +170,3 @@ def _check_signature(session: ort.InferenceSession, source: str) -> None:
                 f"{source}: its output {name!r} is {given.get(name, 'missing')}, "
                 "expected float32; export it again with `cellrot-train export`"
             )
-
-
-def _try_out(classifier: Classifier, source: str) -> None:
-    """Run one cell, which also warms the session; raise ModelError on a bad answer."""
-    blank = np.full((1, PATCH_SIDE_PX, PATCH_SIDE_PX, 3), 255, np.uint8)
-    predictions = classifier.classify(blank)
-    expected = (1, len(classifier.card.class_names))
-    actual = predictions.probabilities.shape
-    if actual != expected:
-        raise ModelError(
-            f"{source}: gives {actual[-1]} probabilities, but its card has "
-            f"{expected[-1]} classes"
-        )

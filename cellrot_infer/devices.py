@@ -96,6 +96,8 @@ def _session(
     model: bytes, providers: list[object], threads: int, source: str
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    # A plan a size of batch is no faster once made, and slow to make in the first frame.
+    options.enable_mem_pattern = False
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or available_threads()
     # Without this, eight-bit products overflow on processors that lack VNNI.
