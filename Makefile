@@ -26,8 +26,12 @@ test: setup
 CREDIT := Acevedo A et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30 (2020) 105474, doi:10.1016/j.dib.2020.105474, CC BY 4.0
 models: setup
 	for config in models/*.toml; do \
-	  name=$$(basename $$config .toml); \
-	  $(BIN)/cellrot-train fit --config $$config --data $(DATA) --out runs/models --name $$name && \
+	  name=$$(basename $$config .toml); init=; \
+	  if [ -f models/start/$$name.toml ]; then \
+	    $(BIN)/cellrot-train fit --config models/start/$$name.toml --data $(DATA) --out runs/start --name $$name || exit 1; \
+	    init="--init $$(echo runs/start/$$name-*)"; \
+	  fi; \
+	  $(BIN)/cellrot-train fit --config $$config $$init --data $(DATA) --out runs/models --name $$name && \
 	  $(BIN)/cellrot-train export runs/models/$$name-* --name $$name --licence "CC BY 4.0" --credit "$(CREDIT)" || exit 1; \
 	done
 	$(BIN)/cellrot-train export runs/models/hnet-r2-* --name hnet-r2 --int8 --licence "CC BY 4.0" --credit "$(CREDIT)"

@@ -28,7 +28,7 @@ from cellrot_infer.classify import Classifier, gathered
 from cellrot_infer.decision import Verdict, decide
 from cellrot_infer.files import write_text
 from cellrot_infer.patches import cut_patches
-from cellrot_infer.restain import restained
+from cellrot_infer.restain import restained, unlikeness
 from cellrot_infer.segment import segment_stained
 from cellrot_infer.stain import find_glass
 from cellrot_infer.types import Box, Cell, Patches, Predictions, StainColours
@@ -144,7 +144,13 @@ def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
     """Return what `classifier` makes of the typed white cells of BCCD."""
     card = classifier.card
     cells = bccd_cells(data, card.pixel_size_um, card.stain)
-    verdicts = decide(classifier.classify(cells.seen), card, cells.areas_um2)
+    predictions = classifier.classify(cells.seen)
+    verdicts = [
+        decide(gathered([predictions], [k]), card, [area], at_home=home)[0]
+        for k, (area, home) in enumerate(
+            zip(cells.areas_um2, cells.at_home, strict=True)
+        )
+    ]
     raw = decide(classifier.classify(cells.raw), card, [0.0] * len(cells.truth))
     truth, predicted = cells.truth, types_of(verdicts)
     recalls = {t: float((predicted[truth == t] == t).mean()) for t in BCCD_TYPES}
@@ -175,6 +181,7 @@ class Elsewhere(NamedTuple):
     raw: Patches
     seen: Patches
     areas_um2: list[float]
+    at_home: list[bool]
     truth: np.ndarray
 
 
@@ -187,7 +194,7 @@ def bccd_cells(
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             kinds[Path(row["frame"]).name] = row["wbc_types"]
-    raw, seen, areas, truth = [], [], [], []
+    raw, seen, areas, homes, truth = [], [], [], [], []
     for entry in read_labelled(data, "bccd"):
         kind, frame = kinds[Path(entry.frame.name).name], entry.frame
         if kind in BCCD_TYPES and len(entry.white_cells) == 1:
@@ -197,8 +204,11 @@ def bccd_cells(
             _, colours = segment_stained(frame)
             seen.append(restained(raw[-1], light, colours, stain))
             areas.append(cell.area_um2)
+            homes.append(unlikeness(colours, stain) < 1)
             truth.append(kind)
-    return Elsewhere(np.concatenate(raw), np.concatenate(seen), areas, np.array(truth))
+    return Elsewhere(
+        np.concatenate(raw), np.concatenate(seen), areas, homes, np.array(truth)
+    )
 
 
 def boxed(box: Box, pixel_size_um: float) -> Cell:

@@ -20,9 +20,8 @@ from benchmarks.gallery import write_gallery
 from cellrot_infer.card import ModelCard, read_model
 from cellrot_infer.certificate import OTHER_ANGLES_DEG
 from cellrot_infer.files import write_text
-from cellrot_infer.models import DEFAULT_MODEL
+from cellrot_infer.models import DEFAULT_MODEL, models_folder, shipped_models
 
-MODELS = Path(__file__).parents[1] / "models"
 SHOWN_ANGLES_DEG = OTHER_ANGLES_DEG[:5]  # up to 75: the other quarters are alike
 Cards = Mapping[Path, ModelCard]
 
@@ -80,8 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     data: Path = parser.parse_args().data
-    cards = {path: read_model(path)[1] for path in sorted(MODELS.glob("*.onnx"))}
-    write_text(MODELS / "README.md", readme(cards))
+    cards = {path: read_model(path)[1] for path in shipped_models()}
+    write_text(models_folder() / "README.md", readme(cards))
     if (data / "pbc").is_dir():
         write_gallery(list(cards), data / "pbc")
     else:

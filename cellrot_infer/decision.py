@@ -1,7 +1,7 @@
 """Predictions into words: which class, how sure, and whether to believe it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,8 @@ class Verdict:
 
     `unknown`: unlike the training cells, or larger than any of the class that it looks
     like. `uncertain`: the conformal set, which holds the true class at the coverage of
-    the card, has no class or several.
+    the card, has no class or several; or the stain is strange, and nobody knows how
+    often the set would be right.
     """
 
     label: str
@@ -26,12 +27,18 @@ class Verdict:
 
 
 def decide(
-    predictions: Predictions, card: ModelCard, areas_um2: Sequence[float]
+    predictions: Predictions,
+    card: ModelCard,
+    areas_um2: Sequence[float],
+    *,
+    at_home: bool = True,
 ) -> list[Verdict]:
     """Return a verdict a cell, in the order of `predictions`.
 
-    A cell of more than the card's largest area of a class is none of it, whatever it
-    looks like: a white cell under a strange stain may look like a platelet.
+    What the thresholds promise holds `at_home`, for cells stained as those of the
+    training; of others none is accepted. A cell of more than the card's largest area of
+    a class is none of it, whatever it looks like: a white cell under a strange stain
+    may look like a platelet.
     """
     rows = zip(
         predictions.probabilities.tolist(),
@@ -39,7 +46,14 @@ def decide(
         areas_um2,
         strict=True,
     )
-    return [_verdict(row, novelty, area, card) for row, novelty, area in rows]
+    verdicts = [_verdict(row, novelty, area, card) for row, novelty, area in rows]
+    return verdicts if at_home else [_doubted(verdict) for verdict in verdicts]
+
+
+def _doubted(verdict: Verdict) -> Verdict:
+    if verdict.decision == "unknown":
+        return verdict
+    return replace(verdict, decision="uncertain")
 
 
 def _verdict(

@@ -96,7 +96,7 @@ def _session(
     model: bytes, providers: list[object], threads: int, source: str
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    # A plan a size of batch is no faster once made, and slow to make in the first frame.
+    # A plan a size of batch is no faster once made, but makes the first frame slow.
     options.enable_mem_pattern = False
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or available_threads()

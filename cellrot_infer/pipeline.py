@@ -38,7 +38,11 @@ from cellrot_infer.types import (
     Report,
     Scheme,
     Selection,
-    StainColours,
+)
+
+STRANGE_STAIN = (
+    "stained unlike what the model learned from: no cell of it is accepted unseen, "
+    "review them"
 )
 
 Result = TypeVar("Result")
@@ -178,7 +182,10 @@ def result_of_scan(
     selection: Selection = EVERYTHING,
 ) -> FrameResult:
     """Return what was `found` in `image` as the result of a frame."""
-    findings = _findings(image.name, found.cells, found.predictions, classifier)
+    at_home = unlikeness(found.reference.known.colours, classifier.card.stain) < 1
+    findings = _findings(
+        image.name, found.cells, found.predictions, classifier.card, at_home
+    )
     width, height = image.raster.sizes_px[0]
     warnings = image.warnings
     others = found.seen - found.empty
@@ -189,7 +196,7 @@ def result_of_scan(
     if len(findings) == selection.max_cells:
         looked = f"{found.seen} of {found.tiles} tiles were looked at"
         warnings += (f"stopped at {len(findings)} cells, as asked; {looked}",)
-    warnings += _stain_warnings(found.reference.known.colours, classifier.card)
+    warnings += () if at_home else (STRANGE_STAIN,)
     record = FrameRecord(
         image.name, image.sha256, width, height, image.pixel_size, warnings
     )
@@ -209,9 +216,10 @@ def analyze_frame(
     light = find_glass(frame.pixels).light
     patches = cut_patches(frame, cells, card.pixel_size_um, light)
     predictions = classifier.classify(restained(patches, light, colours, card.stain))
-    findings = _findings(frame.name, cells, predictions, classifier)
+    at_home = unlikeness(colours, card.stain) < 1
+    findings = _findings(frame.name, cells, predictions, card, at_home)
     warnings = frame.warnings + field_quality(frame, found).warnings
-    warnings += _stain_warnings(colours, card)
+    warnings += () if at_home else (STRANGE_STAIN,)
     if len(findings) == selection.max_cells:
         warnings += (f"stopped at {len(findings)} cells, as asked",)
     return FrameResult(frame, _record(frame, warnings), findings, patches)
@@ -248,16 +256,6 @@ def compose_report(
     )
 
 
-def _stain_warnings(colours: StainColours | None, card: ModelCard) -> tuple[str, ...]:
-    """Return what is to be said where a stain is surely not the model's."""
-    if unlikeness(colours, card.stain) < 1:
-        return ()
-    return (
-        "stained unlike what the model learned from; its cells are classified in the "
-        "model's colours, and less surely",
-    )
-
-
 def _selected(cells: list[Cell], selection: Selection, frame: Frame) -> list[Cell]:
     if (region := selection.region) is not None:
         height, width = frame.pixels.shape[:2]
@@ -267,13 +265,17 @@ def _selected(cells: list[Cell], selection: Selection, frame: Frame) -> list[Cel
 
 
 def _findings(
-    frame: str, cells: Sequence[Cell], predictions: Predictions, classifier: Classifier
+    frame: str,
+    cells: Sequence[Cell],
+    predictions: Predictions,
+    card: ModelCard,
+    at_home: bool,
 ) -> tuple[Finding, ...]:
     orientations = [None] * len(cells)
     if predictions.orientation_rad is not None:
         orientations = predictions.orientation_rad.tolist()
     areas_um2 = [cell.area_um2 for cell in cells]
-    verdicts = decide(predictions, classifier.card, areas_um2)
+    verdicts = decide(predictions, card, areas_um2, at_home=at_home)
     columns = zip(
         cells, verdicts, predictions.novelty.tolist(), orientations, strict=True
     )

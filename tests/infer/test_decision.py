@@ -1,5 +1,7 @@
 """A decision follows from the probabilities, the novelty and the card's thresholds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from cellrot_infer.card import Thresholds
 from cellrot_infer.decision import Verdict, decide
-from cellrot_infer.types import Predictions
+from cellrot_infer.types import Decision, Predictions
 from tests.conftest import tiny_card
 
 CARD = tiny_card(
@@ -17,14 +19,18 @@ CARD = tiny_card(
 
 
 def verdict(
-    probabilities: list[float], novelty: float = 0.0, area_um2: float = 30.0
+    probabilities: list[float],
+    novelty: float = 0.0,
+    area_um2: float = 30.0,
+    *,
+    at_home: bool = True,
 ) -> Verdict:
     predictions = Predictions(
         np.array([probabilities], np.float32),
         np.zeros((1, 3), np.float32),
         np.array([novelty], np.float32),
     )
-    (found,) = decide(predictions, CARD, [area_um2])
+    (found,) = decide(predictions, CARD, [area_um2], at_home=at_home)
     return found
 
 
@@ -69,6 +75,19 @@ def test_a_large_cell_that_looks_like_one_is_accepted() -> None:
 
     assert (found.label, found.decision) == ("lymphocyte", "accepted")
     assert found.probability == pytest.approx(0.8 / 0.85)
+
+
+@pytest.mark.parametrize(
+    ("novelty", "decision"), [(0.0, "uncertain"), (2.5, "unknown")]
+)
+def test_under_a_strange_stain_no_cell_is_accepted(
+    novelty: float, decision: Decision
+) -> None:
+    at_home, away = (
+        verdict([0.9, 0.05, 0.05], novelty, at_home=home) for home in (True, False)
+    )
+
+    assert away == replace(at_home, decision=decision)
 
 
 def test_a_cell_too_large_for_every_class_keeps_what_was_seen() -> None:

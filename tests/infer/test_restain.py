@@ -151,3 +151,4 @@ def test_a_report_says_that_the_stain_is_not_the_model_s(
 
     warnings = " ".join(result.record.warnings)
     assert ("stained unlike what the model learned from" in warnings) == told
+    assert all(finding.decision != "accepted" for finding in result.findings) == told
