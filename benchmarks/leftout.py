@@ -4,7 +4,8 @@
 
 For each class in turn, the classifier and the novelty are fitted without its labels on
 the frozen features of RUN. The figure is the area under the ROC curve that tells the
-cells of that class from all others, by novelty and by doubt (1 - highest probability).
+cells of that class from all others, by novelty, by doubt (1 - highest probability) and
+by both together, as chances that an ordinary cell is as strange (Fisher 1925).
 RUN must have learned without labels: its encoder would know the class else. Writes
 benchmarks/results/leftout.json.
 """
@@ -51,7 +52,7 @@ def main() -> None:
     }
     means = {
         key: float(np.mean([row[key] for row in rows.values()]))
-        for key in ("novelty", "doubt")
+        for key in ("novelty", "doubt", "together")
     }
     found = {"split": options.split, "mean": means, "classes": rows}
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
@@ -79,12 +80,21 @@ def told_apart(
     classifier = fit_classifier(features, labels, classes, l2=L2)
     strange = (asked[1] == left_out).numpy()
     sure = classifier(asked[0]).softmax(dim=1).max(dim=1).values
-    novelty = Novelty.fit(features, labels)(asked[0])
-    return {
-        "cells": int(strange.sum()),
-        "novelty": float(roc_auc_score(strange, novelty.numpy())),
-        "doubt": float(roc_auc_score(strange, 1 - sure.numpy())),
+    novelty, doubt = Novelty.fit(features, labels)(asked[0]).numpy(), 1 - sure.numpy()
+    scores = {
+        "novelty": novelty,
+        "doubt": doubt,
+        "together": -np.log(chance(novelty)) - np.log(chance(doubt)),
     }
+    areas = {key: float(roc_auc_score(strange, score)) for key, score in scores.items()}
+    return {"cells": int(strange.sum()), **areas}
+
+
+def chance(score: np.ndarray) -> np.ndarray:
+    """Return how large a share of all cells has at least the score of each."""
+    below = score.argsort().argsort()
+    shares: np.ndarray = 1 - below / len(score)
+    return shares
 
 
 if __name__ == "__main__":
