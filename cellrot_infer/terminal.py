@@ -135,10 +135,12 @@ class LiveCount:
             if told:
                 note(f"{told}; {state}")
             return
-        lines = [state, *(shown(failure.reason) for failure in report.failures)]
+        lines = [state]
         if waiting:
             lines.append(f"waiting for {shown(waiting[0])}, {len(waiting)} in all")
-        self._live.update(Group(differential_table(report), *map(Text, lines)))
+        lines += (shown(failure.reason) for failure in report.failures)
+        # the table comes last: a small terminal shows the begin alone
+        self._live.update(Group(*map(Text, lines), differential_table(report)))
         self._live.refresh()
 
     def __enter__(self) -> Self:

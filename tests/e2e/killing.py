@@ -31,6 +31,15 @@ provenance.datetime = Noon
 from cellrot_infer.cli import main
 main()
 """
+AT_FSYNC = """
+import itertools, os
+number, fsync = itertools.count(), os.fsync
+def faulty(file):
+    if next(number) == {number}:
+        {fault}
+    fsync(file)
+os.fsync = faulty
+"""
 REPORTS = "csv,json,html,geojson,overlay"
 SIDE_PX = 150  # around the cell in the middle of a field: quick to count
 
@@ -71,6 +80,11 @@ def start(
     )
 
 
+def at_fsync(number: int, fault: str) -> str:
+    """Return the limit that has `fault` happen as a file is sent to the disk."""
+    return AT_FSYNC.format(number=number, fault=fault)
+
+
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Return exit status, stdout and stderr of a run."""
     out, err = process.communicate(timeout=300)
@@ -82,6 +96,11 @@ def outputs(out: Path) -> dict[str, bytes]:
     files = (path for path in out.rglob("*") if path.is_file())
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
     return {name: content for name, content in found.items() if name != NAME}
+
+
+def written_at(out: Path) -> dict[Path, int]:
+    """Return when the GeoJSON file of each frame was written."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*.geojson")}
 
 
 def kills(

@@ -3,13 +3,22 @@
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from cellrot_infer.journal import Journal
 from tests.conftest import write_model
-from tests.e2e.killing import finish, kills, outputs, small_slides, start, timed
+from tests.e2e.killing import (
+    at_fsync,
+    finish,
+    kills,
+    outputs,
+    small_slides,
+    start,
+    timed,
+    written_at,
+)
 
 SLIDES, FRAMES = 2, 6
 
@@ -51,6 +60,23 @@ def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_files(
     assert [kill.kept for kill in left] == sorted(kill.kept for kill in left)
 
 
+@pytest.mark.parametrize("number", [1, 4, 20])  # two are of frames, one of a slide
+def test_a_run_that_is_killed_as_it_writes_a_file_ends_with_the_same_files(
+    inputs: Path, model: Path, whole: Whole, tmp_path: Path, number: int
+) -> None:
+    out = tmp_path / "out"
+    limit = at_fsync(number, "os.kill(os.getpid(), 9)")
+
+    killed = finish(start(inputs, out, model, limit=limit))
+    parts = list(out.rglob("*.part"))
+    resumed = finish(start(inputs, out, model, "--resume"))
+
+    assert killed[0] != 0
+    assert len(parts) == 1
+    assert resumed[0] == 0
+    assert outputs(out) == whole[0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -59,17 +85,17 @@ def test_a_run_that_is_stopped_goes_on(
     inputs: Path, model: Path, whole: Whole, tmp_path: Path, number: int, status: int
 ) -> None:
     out = tmp_path / "out"
-    process = start(inputs, out, model)
-    deadline = time.monotonic() + 60
-    while not list(out.rglob("*.geojson")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    in_the_second_slide = at_fsync(28, f"os.kill(os.getpid(), {number:d})")
 
-    process.send_signal(number)
-    stopped = finish(process)
+    stopped = finish(start(inputs, out, model, limit=in_the_second_slide))
     parts = list(out.rglob("*.part"))
+    times = written_at(out)
+    with Journal(out) as journal:
+        kept = journal.images_done()
     resumed = finish(start(inputs, out, model, "--resume"))
 
     assert (stopped[0], parts) == (status, [])
+    assert FRAMES < kept <= len(times.items() & written_at(out).items())
     assert "--resume goes on from there" in stopped[2]
     assert "Traceback" not in stopped[2]
     assert (resumed[0], resumed[1]) == (0, whole[1])
@@ -91,7 +117,27 @@ def test_a_run_without_room_for_its_files_goes_on(
     assert full[0] == 1
     assert full[2].splitlines()[-1].startswith("error: ")
     assert "cannot be written" in full[2]
+    assert "rollback" not in full[2]  # but why there was one
     assert ("--resume goes on" in full[2]) == bool(counted)
+    assert "Traceback" not in full[2]
+    assert (resumed[0], resumed[1]) == (0, whole[1])
+    assert outputs(out) == whole[0]
+
+
+@pytest.mark.parametrize("number", [0, 3, 19])  # two are of frames, one of a slide
+def test_a_run_without_room_for_one_of_its_files_goes_on(
+    inputs: Path, model: Path, whole: Whole, tmp_path: Path, number: int
+) -> None:
+    out = tmp_path / "out"
+    fault = "os.ftruncate(file, 9); raise OSError(28, 'No space left on device')"
+
+    full = finish(start(inputs, out, model, limit=at_fsync(number, fault)))
+    complete = outputs(out).items() <= whole[0].items()
+    resumed = finish(start(inputs, out, model, "--resume"))
+
+    assert (full[0], complete) == (1, True)
+    told = full[2].splitlines()[-1]
+    assert "cannot be written (No space left on device); --resume goes on" in told
     assert "Traceback" not in full[2]
     assert (resumed[0], resumed[1]) == (0, whole[1])
     assert outputs(out) == whole[0]

@@ -305,7 +305,10 @@ def test_an_output_folder_that_cannot_be_is_refused_before_work(
 ) -> None:
     holding(tmp_path / "out", b"a file in the way")
 
-    refused(count(FRAME), 1, "no folder to write into")
+    outcome = count(FRAME)
+
+    refused(outcome, 1, "no folder to write into")
+    assert len(outcome.err.splitlines()) == 1  # no model was loaded
 
 
 def test_a_full_disk_leaves_no_half_file(
@@ -328,7 +331,7 @@ def test_an_interrupt_leaves_no_table(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "segment", interrupted)
+    monkeypatch.setattr(pipeline, "segment_stained", interrupted)
     outcome = count(FRAME)
 
     assert outcome.status == 130
@@ -342,7 +345,7 @@ def test_too_little_memory_for_one_frame_is_told(
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "segment", exhausted)
+    monkeypatch.setattr(pipeline, "segment_stained", exhausted)
     outcome = count(FRAME)
 
     assert outcome.status == 3

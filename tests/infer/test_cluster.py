@@ -253,6 +253,7 @@ def test_an_image_that_dask_gives_up_is_one_line(
 def test_an_image_that_ends_every_worker_is_named_and_the_rest_goes_on(
     inputs: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("distributed")  # before any setting: it brings its own
     dask = pytest.importorskip("dask")
     monkeypatch.setattr(clusters, "count_there", count_or_die)
     request = replace(request_into(inputs), pixel_size_um=0.1)
@@ -262,7 +263,7 @@ def test_an_image_that_ends_every_worker_is_named_and_the_rest_goes_on(
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        connected("local", engine_of(tiny_model), request, 2) as cluster,
+        connected("local", engine_of(tiny_model), request, 1) as cluster,
     ):
         found = {task.path: result for task, result in cluster.count(tasks)}
 
@@ -287,7 +288,7 @@ def test_a_worker_that_is_killed_costs_another_try_and_nothing_else(
         killer = Killer(cluster)
         by_workers = counted(inputs / "workers", tiny_model, cluster, killer)
         alive = set(cluster.client.run(os.getpid).values())
-        loads = cluster.client.run(lambda: clusters._load.cache_info().misses)
+        loads = cluster.client.run(lambda: clusters._load.cache_info()[:2])
         tasks = cluster.client.run_on_scheduler(
             lambda dask_scheduler: set(dask_scheduler.task_prefixes)
         )
@@ -295,5 +296,6 @@ def test_a_worker_that_is_killed_costs_another_try_and_nothing_else(
     assert killer.killed
     assert killer.killed not in alive
     assert "look_there" in tasks
-    assert set(loads.values()) <= {0, 1}
+    assert {loaded for _, loaded in loads.values()} <= {0, 1}
+    assert any(found_loaded for found_loaded, _ in loads.values())
     assert by_workers == counted(inputs / "threads", tiny_model)

@@ -32,15 +32,19 @@ def begun(folder: Path) -> Journal:
 
 def test_what_is_kept_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     with begun(tmp_path) as journal:
-        journal.add(0, 1, FILE, frame(1), {})
-        journal.add(0, 0, FILE, frame(0), {0: b"preview", 2: b"cell"})
+        journal.add(0, 1, FILE, frame(1), {1: b"another"})
+        journal.add(0, 0, FILE, frame(0), {2: b"cell", 0: b"preview"})
         journal.keep_scales(0, {(480, 640): PixelSize(0.1, "red cells", 0.02)})
 
     with Journal(tmp_path) as journal:
         assert journal.plan() == PLAN
         assert journal.identity() == {"model": "hnet-r0"}
-        assert dict(journal.kept(0)) == {0: frame(0), 1: frame(1)}
-        assert list(journal.pictures(0)) == [(0, 0, b"preview"), (0, 2, b"cell")]
+        assert list(journal.kept(0)) == [(0, frame(0)), (1, frame(1))]
+        assert list(journal.pictures(0)) == [
+            (0, 0, b"preview"),
+            (0, 2, b"cell"),
+            (1, 1, b"another"),
+        ]
         assert journal.files(0) == {0: FILE, 1: FILE}
         scales = journal.scales(0)
         assert scales == {(480, 640): PixelSize(0.1, "red cells", 0.02)}
@@ -91,6 +95,19 @@ def test_a_commit_that_fails_leaves_nothing_of_it(tmp_path: Path) -> None:
 
         assert journal.images_done() == 0
         journal.add(0, 0, FILE, frame(0), {})
+        assert journal.images_done() == 1
+
+
+def test_a_full_disk_is_what_is_told_and_there_may_be_room_again(
+    tmp_path: Path,
+) -> None:
+    with begun(tmp_path) as journal:
+        journal._database.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(OutputError, match=r"written \(database or disk is full\)"):
+            journal.add(0, 0, FILE, frame(0), {1: bytes(200_000)})
+
+        journal._database.execute("PRAGMA max_page_count = 2000")
+        journal.add(0, 0, FILE, frame(0), {1: bytes(200_000)})
         assert journal.images_done() == 1
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,24 +174,50 @@ def test_another_model_cannot_go_on(
     assert "its run had model " in outcome.err
 
 
-@pytest.mark.parametrize("change", ["changed", "gone", "new"])
+def changed(image: Path) -> None:
+    content = image.read_bytes()
+    image.write_bytes(content[:-3] + b"\x00" + content[-2:])  # of the same size
+
+
+def joined(image: Path) -> None:
+    shutil.copy(image, image.with_name("9.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (changed, "0.jpg is not the file that was counted"),
+        (Path.unlink, "its run had the input 0.jpg, too"),
+        (joined, "9.jpg was no input of its run"),
+    ],
+)
 def test_other_images_cannot_go_on(
-    count: Command, power: Power, folder: Path, change: str
+    count: Command,
+    power: Power,
+    folder: Path,
+    change: Callable[[Path], object],
+    words: str,
 ) -> None:
     cut_off(count, power, folder)
-    if change == "changed":
-        (folder / "0.jpg").write_bytes(FIELD.read_bytes() + b"\x00")
-    elif change == "gone":
-        (folder / "0.jpg").unlink()
-    else:
-        shutil.copy(FIELD, folder / "9.jpg")
+    change(folder / "0.jpg")
 
     outcome = count(folder, *OPTIONS, "--resume")
 
     assert outcome.status == 1
-    assert {"changed": "0.jpg is not the file", "gone": "0.jpg", "new": "9.jpg"}[
-        change
-    ] in outcome.err
+    assert words in outcome.err
+
+
+def test_an_image_that_was_named_and_is_gone_cannot_go_on(
+    count: Command, power: Power, folder: Path
+) -> None:
+    images = [folder / name for name in NAMES]
+    cut_off(count, power, *images)
+    images[0].unlink()
+
+    outcome = count(*images, *OPTIONS, "--resume")
+
+    assert outcome.status == 1
+    assert "0.jpg is not the file that was counted" in outcome.err
 
 
 def test_a_clock_that_was_set_changes_no_image(
@@ -215,6 +242,18 @@ def test_a_file_that_is_gone_is_written_again(
     assert count(folder, *OPTIONS, "--resume").status == 0
 
     assert written(tmp_path) == before
+
+
+def test_a_file_that_goes_between_two_resumes_is_written_again(
+    count: Command, folder: Path, tmp_path: Path
+) -> None:
+    count(folder, *OPTIONS)
+    assert count(folder, *OPTIONS, "--resume").status == 0
+    (tmp_path / "out" / "in.cells.csv").unlink()
+
+    assert count(folder, *OPTIONS, "--resume").status == 0
+
+    assert "in.cells.csv" in written(tmp_path)
 
 
 def test_what_failed_is_tried_again_and_only_that(

@@ -1,6 +1,7 @@
 """A run counts its steps, and shows them only to somebody who waits."""
 
-from collections.abc import Generator
+import pkgutil
+from collections.abc import Callable, Generator
 from pathlib import Path
 from threading import Event
 from threading import enumerate as enumerate_threads
@@ -36,10 +37,11 @@ def counted(
     *,
     pixel_size_um: float | None = 0.1,
     workers: int = 2,
+    kinds: tuple[str, ...] = ("csv",),
 ) -> tuple[list[tuple[Report, list[Path]]], int]:
     """Return what a run yields, and how many steps it counted."""
     steps = Steps()
-    request = Request(("csv",), folder, read_scheme(), pixel_size_um)
+    request = Request(kinds, folder, read_scheme(), pixel_size_um)
     classifier = Classifier.load(model, device="cpu")
     slides = find_slides(inputs)
     with Journal(folder) as journal:
@@ -73,6 +75,42 @@ def test_workers_change_nothing_in_the_reports(
         assert alone.findings == together.findings
         assert alone.frames == together.frames
         assert alone.failures == together.failures
+
+
+STEPS = {
+    "cellrot_infer.run.write_bytes": "file",
+    "cellrot_infer.outputs.write_text": "report",
+    "cellrot_infer.run.sync_folder": "sync",
+    "cellrot_infer.run.Journal.add": "kept",
+    "cellrot_infer.run.Journal.finish": "done",
+}
+
+
+def test_files_are_on_the_disk_before_the_journal_says_that_they_are(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for place, step in STEPS.items():
+        work = pkgutil.resolve_name(place)
+        monkeypatch.setattr(place, noted(work, step, done))
+
+    counted([FRAMES / "pbc_fields"], tmp_path, tiny_model, kinds=("csv", "geojson"))
+
+    image, reports = ["file", "sync", "kept"], 3 * ["report"]
+    assert done == [*(6 * image), *reports, "sync", "done"]
+
+
+def noted(
+    work: Callable[..., object], step: str, done: list[str]
+) -> Callable[..., object]:
+    """Return `work`, which adds `step` to what is done when it returns."""
+
+    def noting(*arguments: object, **named: object) -> object:
+        result = work(*arguments, **named)
+        done.append(step)
+        return result
+
+    return noting
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_a_large_image(

@@ -20,7 +20,7 @@ from cellrot_infer.writers.json import report_to_json
 from tests.conftest import tiny_card, tiny_onnx, write_model
 from tests.infer.images import FRAMES
 from tests.infer.slides import slide
-from tests.infer.test_review import row_of, table
+from tests.infer.test_review import SLIDE, row_of, save, table
 
 PACKAGE = Path(__file__).parents[2] / "cellrot_infer"
 # What runs code that it finds in data, by the name of the module or of the function.
@@ -29,7 +29,10 @@ OUTSIDE = ("../../escaped", "/tmp/escaped", "C:\\escaped", "\\\\host\\share\\esc
 
 
 def names_used(tree: ast.AST) -> Iterator[str]:
-    """Yield each module that is imported and each plain function that is called."""
+    """Yield each module that is imported and each plain function that is called.
+
+    Texts are yielded, too: one may be the name of a module.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -37,6 +40,8 @@ def names_used(tree: ast.AST) -> Iterator[str]:
             yield (node.module or "").split(".")[0]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             yield node.func.id
+        elif isinstance(node, ast.Constant):
+            yield str(node.value)
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             yield "pickle"
 
@@ -49,7 +54,15 @@ def test_inference_holds_nothing_that_runs_what_it_reads(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import pickle", "from joblib import load", "eval(x)", "f(allow_pickle=1)"]
+    "code",
+    [
+        "import pickle",
+        "from joblib import load",
+        "eval(x)",
+        "f(allow_pickle=1)",
+        "__import__('pickle')",
+        "importlib.import_module('pickle')",
+    ],
 )
 def test_the_search_finds_what_it_looks_for(code: str) -> None:
     assert not RUNS_DATA.isdisjoint(names_used(ast.parse(code)))
@@ -78,27 +91,42 @@ def guarded(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_no_command_opens_a_socket_or_a_pickle(tmp_path: Path) -> None:
-    model = write_model(tmp_path)
-    report = slide(12)
-    (tmp_path / "r.json").write_text(report_to_json(report), encoding="utf-8")
-    rows = table(row_of(0, "blast", report))
-    (tmp_path / "c.csv").write_text(rows, encoding="utf-8")
-    image, everything = (
-        FRAMES / "bccd" / "BloodImage_00005.jpg",
-        "csv,json,html,overlay",
-    )
-    count = "slide", image, "--model", model, "--out", tmp_path, "--report", everything
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Return where there is a model, an image, a report and a review of it."""
+    (tmp_path / "out").mkdir()
+    report, corrections = save(tmp_path, SLIDE, table(row_of(0, "blast")))
+    _, _, trail = apply_review(report, corrections, tmp_path)
+    return {
+        "MODEL": write_model(tmp_path),
+        "IMAGE": FRAMES / "bccd" / "BloodImage_00005.jpg",
+        "FOLDER": FRAMES / "pbc_fields",
+        "REPORT": report,
+        "CORRECTIONS": corrections,
+        "TRAIL": trail,
+        "OUT": tmp_path / "out",
+    }
 
-    for command in (
-        count,
-        ("review", "apply", tmp_path / "r.json", tmp_path / "c.csv"),
-        ("models",),
-        ("models", "--verify", "hnet-r0"),
-        ("doctor", "--out", tmp_path),
-    ):
-        run = guarded(COMMAND, *command)
-        assert run.returncode == 0, run.stderr
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "slide IMAGE --model MODEL --out OUT --report csv,json,html,overlay",
+        "watch FOLDER --model MODEL --out OUT --cells 1 --stop",
+        "review apply REPORT CORRECTIONS --out OUT",
+        "review check TRAIL",
+        "models",
+        "models --verify hnet-r0",
+        "bench --model MODEL --threads 1 --seconds 0",
+        "doctor --out OUT",
+    ],
+)
+def test_no_command_opens_a_socket_or_a_pickle(
+    command: str, places: dict[str, Path]
+) -> None:
+    run = guarded(COMMAND, *(places.get(word, word) for word in command.split()))
+
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from cellrot_infer import counting, terminal
 from cellrot_infer import watch as watching
 from cellrot_infer.classify import Classifier
 from cellrot_infer.counting import Counted, Request, Task
+from cellrot_infer.differential import denominator
 from cellrot_infer.errors import DataError, OutputError
 from cellrot_infer.journal import Journal
 from cellrot_infer.lineages import read_scheme
@@ -134,6 +135,18 @@ def test_a_file_that_goes_before_it_is_counted_is_forgotten(camera: Camera) -> N
 
     assert camera.settled() == []
     assert camera.watch.finish() == (camera.watch.report(), [])
+
+
+def test_a_file_that_failed_and_went_is_no_failure(camera: Camera) -> None:
+    path = camera.folder / "a.jpg"
+    path.write_bytes(FIELDS[0].read_bytes()[:4000])
+    camera.settled()
+    assert len(camera.watch.report().failures) == 1
+
+    path.unlink()
+
+    assert camera.settled() == []
+    assert camera.watch.report().failures == ()
 
 
 def test_a_file_that_goes_or_changes_while_it_is_read_does_not_count(
@@ -310,22 +323,41 @@ def test_ctrl_c_finishes_the_frame_in_work_and_reports(
 
 
 def test_files_of_each_frame_are_none_of_its_reports(watch: Command) -> None:
-    outcome = watch("--report", "csv,overlay")
+    outcome = watch("--report", "csv,overlay", "--cells", 1, "--stop")
 
     assert outcome.status == 2
     assert "watch writes csv, json and html" in outcome.err
 
 
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[terminal.LiveCount]:
+    """Yield the count of 500 cells on a terminal of 24 rows."""
+    values = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    for name, value in values.items():  # which make rich believe in it
+        monkeypatch.setenv(name, value)
+    with terminal.LiveCount(500) as shown:
+        yield shown
+
+
 def test_a_terminal_shows_a_table_that_is_kept_up_to_date(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: terminal.LiveCount, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes rich believe in a terminal
+    for cells in (30, 60):
+        live.show("b.png: 3 cells", slide(cells), [])
 
-    with terminal.LiveCount(500) as live:
-        live.show("b.png: 3 cells", slide(60), ["c.png", "d.png"])
+        printed = capsys.readouterr()
+        assert f"Marrow 17: {cells} cells" in printed.out
+        assert printed.err == ""
 
-    shown = capsys.readouterr()
-    assert "Marrow 17: 60 cells" in shown.out
-    assert " of 500 cells" in shown.out
-    assert "waiting for c.png, 2 in all" in shown.out
-    assert shown.err == ""
+
+def test_a_small_terminal_shows_what_is_counted_what_failed_and_what_is_awaited(
+    live: terminal.LiveCount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = replace(slide(60), failures=(Failure("a.png", "a.png: cut off"),))
+
+    live.show("b.png: 3 cells", report, ["c.png", "d.png"])
+
+    printed = capsys.readouterr().out
+    assert f"{denominator(report)} of 500 cells" in printed
+    assert "waiting for c.png, 2 in all" in printed
+    assert "a.png: cut off" in printed
