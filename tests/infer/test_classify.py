@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cellrot_infer import card as cards
 from cellrot_infer import devices
-from cellrot_infer.classify import Classifier
+from cellrot_infer.classify import CPU_BATCH, Classifier
 from cellrot_infer.errors import DeviceError, ModelError
 from cellrot_infer.models import find_model
 from cellrot_infer.types import Patches
@@ -267,3 +267,19 @@ def test_a_card_that_names_no_class_twice_is_needed(tmp_path: Path) -> None:
     assert "expected two or more different names" in refusal(
         write_model(tmp_path, card=card)
     )
+
+
+def test_a_model_that_is_loaded_has_run_a_full_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    whole = Classifier._run
+
+    def counted(self: Classifier, patches: Patches) -> list[np.ndarray]:
+        sizes.append(len(patches))
+        return whole(self, patches)
+
+    monkeypatch.setattr(Classifier, "_run", counted)
+    Classifier.load(write_model(tmp_path), device="cpu")
+
+    assert sizes == [CPU_BATCH]

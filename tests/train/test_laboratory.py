@@ -8,7 +8,7 @@ import pytest
 from cellrot_infer.frames import read_frame
 from cellrot_infer.restain import unlikeness
 from cellrot_infer.segment import segment_stained
-from cellrot_infer.types import StainColours
+from cellrot_infer.types import Box, Cell, Frame, StainColours
 from cellrot_train import laboratory
 from cellrot_train.data import PatchSet, load_patch_set
 from cellrot_train.laboratory import Laboratory, survey
@@ -60,3 +60,22 @@ def test_patches_without_a_cell_tell_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(laboratory, "decode_patches", blank)
 
     assert survey(load_patch_set(SAMPLES), 0.1) == Laboratory(None, {})
+
+
+def test_a_neighbour_in_the_corner_of_a_patch_is_not_its_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(_: Frame) -> tuple[list[Cell], None]:
+        return [square(128, 50.0), square(220, 900.0)], None
+
+    monkeypatch.setattr(laboratory, "CELLS", 22)
+    monkeypatch.setattr(laboratory, "FEWEST", 1)
+    monkeypatch.setattr(laboratory, "segment_stained", found)
+    areas = survey(load_patch_set(SAMPLES), 0.1).largest_um2
+
+    assert set(areas.values()) == {75.0}
+
+
+def square(middle_px: int, area_um2: float) -> Cell:
+    box = Box(middle_px - 20, middle_px - 20, 40, 40)
+    return Cell(box, (), (), area_um2, 0.0, touches_border=False, quality=1.0)
