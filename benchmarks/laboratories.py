@@ -23,15 +23,17 @@ import numpy as np
 
 from benchmarks.labelled import read_labelled
 from benchmarks.looks import LOOKS
+from cellrot_infer.card import ModelCard
 from cellrot_infer.certificate import turn
 from cellrot_infer.classify import Classifier, gathered
 from cellrot_infer.decision import Verdict, decide
 from cellrot_infer.files import write_text
 from cellrot_infer.patches import cut_patches
-from cellrot_infer.restain import restained, unlikeness
+from cellrot_infer.quality import field_quality
+from cellrot_infer.restain import as_at_home, unlikeness
 from cellrot_infer.segment import segment_stained
 from cellrot_infer.stain import find_glass
-from cellrot_infer.types import Box, Cell, Patches, Predictions, StainColours
+from cellrot_infer.types import Box, Cell, Patches, Predictions
 from cellrot_train import metrics
 from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.confidence import reliability, risk_coverage
@@ -143,7 +145,7 @@ def judged(
 def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
     """Return what `classifier` makes of the typed white cells of BCCD."""
     card = classifier.card
-    cells = bccd_cells(data, card.pixel_size_um, card.stain)
+    cells = bccd_cells(data, card)
     predictions = classifier.classify(cells.seen)
     verdicts = [
         decide(gathered([predictions], [k]), card, [area], at_home=home)[0]
@@ -185,9 +187,7 @@ class Elsewhere(NamedTuple):
     truth: np.ndarray
 
 
-def bccd_cells(
-    data: Path, pixel_size_um: float, stain: StainColours | None
-) -> Elsewhere:
+def bccd_cells(data: Path, card: ModelCard) -> Elsewhere:
     """Return the cells of BCCD's frames with one white cell of the four types."""
     kinds: dict[str, str] = defaultdict(str)
     table = data / "frames" / "bccd" / "wbc_types.csv"
@@ -200,11 +200,12 @@ def bccd_cells(
         if kind in BCCD_TYPES and len(entry.white_cells) == 1:
             cell = boxed(entry.white_cells[0], frame.pixel_size_um)
             light = find_glass(frame.pixels).light
-            raw.append(cut_patches(frame, [cell], pixel_size_um, light))
-            _, colours = segment_stained(frame)
-            seen.append(restained(raw[-1], light, colours, stain))
+            raw.append(cut_patches(frame, [cell], card.pixel_size_um, light))
+            found, colours = segment_stained(frame)
+            focus = field_quality(frame, found).focus
+            seen.append(as_at_home(raw[-1], light, colours, focus, card))
             areas.append(cell.area_um2)
-            homes.append(unlikeness(colours, stain) < 1)
+            homes.append(unlikeness(colours, card.stain) < 1)
             truth.append(kind)
     return Elsewhere(
         np.concatenate(raw), np.concatenate(seen), areas, homes, np.array(truth)

@@ -24,7 +24,7 @@ from cellrot_infer.types import PATCH_SIDE_PX, StainColours
 SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
 MAX_MODEL_BYTES = 256 * 2**20  # a shipped model has 4 MB; more is not one of ours
-OPTIONAL = {"groupings", "golden", "precision", "stain", "largest_um2"}
+OPTIONAL = {"groupings", "golden", "precision", "stain", "focus", "largest_um2"}
 MAX_FIELDS = 10_000  # of a message; a model of ours has some dozens
 # Protobuf's text `location`: the key by which a tensor names a file that holds it. The
 # hash of the card would not cover that file, and the name may lead anywhere.
@@ -53,9 +53,10 @@ class ModelCard:
     `groupings` maps the name of a coarser scheme (`lineage`, `8 classes`) to its
     groups, each a list of class names. `golden` holds a few real cells: a lossless
     image in base64 (`patch`) and the `probabilities` that the file gave for it.
-    `precision` is that of the convolutions: float32, fp16 or int8. `stain` has the
-    colours of the laboratory that the model learned in, None where that is not known;
-    `largest_um2` the area that no cell of a class exceeds, for classes with a limit.
+    `precision` is that of the convolutions: float32, fp16 or int8. `stain` and `focus`
+    are the colours and the sharpness of the fields that the model learned from, None
+    and 0 where they are not known; `largest_um2` is the area that no cell of a class
+    exceeds, for classes with a limit.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ModelCard:
     golden: Sequence[Mapping[str, Any]] = ()
     precision: str = "float32"
     stain: StainColours | None = None
+    focus: float = 0.0
     largest_um2: Mapping[str, float] = field(default_factory=dict)
     patch_side_px: int = PATCH_SIDE_PX
     schema_version: int = SCHEMA_VERSION
@@ -210,7 +212,7 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"pixel_size_um is {values['pixel_size_um']!r:.40}, expected 0 to 10 um"
     yield from _threshold_faults(values["thresholds"])
     yield from _grouping_faults(values.get("groupings", {}), names)
-    yield from _stain_faults(values.get("stain"))
+    yield from _stain_faults(values.get("stain"), values.get("focus", 0.0))
     yield from _largest_faults(values.get("largest_um2", {}), names)
 
 
@@ -233,8 +235,10 @@ def _grouping_faults(groupings: object, class_names: list[str]) -> Iterator[str]
             yield f"grouping {name!r:.40} does not hold every class once"
 
 
-def _stain_faults(colours: object) -> Iterator[str]:
+def _stain_faults(colours: object, focus: object) -> Iterator[str]:
     expected = sorted(entry.name for entry in fields(StainColours))
+    if not _is_number(focus) or not 0 <= focus < 1:  # type: ignore[operator]
+        yield f"focus is {focus!r:.40}, expected 0 to 1"
     if colours is None:
         return
     if not isinstance(colours, dict) or sorted(colours) != expected:

@@ -21,7 +21,7 @@ from cellrot_infer.provenance import Pairs, provenance
 from cellrot_infer.quality import field_quality
 from cellrot_infer.recut import Recut
 from cellrot_infer.reference import fits
-from cellrot_infer.restain import restained, unlikeness
+from cellrot_infer.restain import as_at_home, unlikeness
 from cellrot_infer.scan import QUIET, Progress, Scan, scan
 from cellrot_infer.segment import segment_stained
 from cellrot_infer.stain import find_glass
@@ -215,10 +215,12 @@ def analyze_frame(
     cells = _selected(found, selection, frame)
     light = find_glass(frame.pixels).light
     patches = cut_patches(frame, cells, card.pixel_size_um, light)
-    predictions = classifier.classify(restained(patches, light, colours, card.stain))
+    quality = field_quality(frame, found)
+    seen = as_at_home(patches, light, colours, quality.focus, card)
+    predictions = classifier.classify(seen)
     at_home = unlikeness(colours, card.stain) < 1
     findings = _findings(frame.name, cells, predictions, card, at_home)
-    warnings = frame.warnings + field_quality(frame, found).warnings
+    warnings = frame.warnings + quality.warnings
     warnings += () if at_home else (STRANGE_STAIN,)
     if len(findings) == selection.max_cells:
         warnings += (f"stopped at {len(findings)} cells, as asked",)

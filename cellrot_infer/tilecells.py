@@ -14,7 +14,7 @@ from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import field_quality
 from cellrot_infer.reference import GLANCE, Reference
-from cellrot_infer.restain import restained
+from cellrot_infer.restain import as_at_home
 from cellrot_infer.segment import find_cells
 from cellrot_infer.tiles import BLOCK, Grid, Tile, moved
 from cellrot_infer.types import RGB, Box, Cell, Frame, PixelSize, Polygon, Predictions
@@ -61,10 +61,11 @@ def look(
     )
     card, light = classifier.card, reference.glass.light
     patches = cut_patches(frame, cells, card.pixel_size_um, reference.glass_rgb)
-    patches = restained(patches, light, reference.known.colours, card.stain)
+    quality = field_quality(frame, cells)
+    patches = as_at_home(patches, light, reference.known.colours, quality.focus, card)
     x, y = tile.box.x_px, tile.box.y_px
     own = [_simplified(moved(cell, x, y)) for cell in cells]
-    faults = field_quality(frame, cells).warnings if cells else ()
+    faults = quality.warnings if cells else ()
     return Found(own, classifier.classify(patches), faults), view
 
 

@@ -131,6 +131,7 @@ def describe(
         groupings=groupings(run.class_names),
         golden=golden_cells(session, cells[:: len(cells) // GOLDEN_CELLS + 1]),
         stain=home.stain,
+        focus=home.focus,
         largest_um2=home.largest_um2,
     )
 

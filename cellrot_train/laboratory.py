@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellrot_infer.quality import field_quality
 from cellrot_infer.segment import segment_stained
 from cellrot_infer.types import PATCH_SIDE_PX, Cell, Frame, PixelSize, StainColours
 from cellrot_train.data import PatchSet
@@ -25,6 +26,7 @@ class Laboratory:
     """What a card tells of the laboratory that a model learned in."""
 
     stain: StainColours | None
+    focus: float
     largest_um2: Mapping[str, float]
 
 
@@ -36,12 +38,15 @@ def survey(patch_set: PatchSet, pixel_size_um: float) -> Laboratory:
     rows = spread_out(patch_set, labelled_rows(patch_set, "train"), CELLS)
     size = PixelSize(pixel_size_um, "option")
     seen: list[StainColours] = []
+    sharpness: list[float] = []
     areas: dict[str, list[float]] = defaultdict(list)
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
         patches = decode_patches(patch_set, part, PATCH_SIDE_PX)
         for row, patch in zip(part, patches, strict=True):
-            cells, colours = segment_stained(Frame("", patch, size))
+            frame = Frame("", patch, size)
+            cells, colours = segment_stained(frame)
+            sharpness += [field_quality(frame, cells).focus] if colours else []
             seen += [colours] if colours else []
             name = patch_set.class_names[patch_set.labels[row]]
             areas[name] += [c.area_um2 for c in cells if _is_central(c, pixel_size_um)]
@@ -50,7 +55,8 @@ def survey(patch_set: PatchSet, pixel_size_um: float) -> Laboratory:
         for name, some in sorted(areas.items())
         if len(some) >= FEWEST
     }
-    return Laboratory(_typical(seen), largest)
+    focus = float(np.median(sharpness)) if sharpness else 0.0
+    return Laboratory(_typical(seen), focus, largest)
 
 
 def _is_central(cell: Cell, pixel_size_um: float) -> bool:

@@ -32,6 +32,7 @@ CARD = ModelCard(
         "two": {"mononuclear": ["lymphocyte", "monocyte"], "b": ["Blast, früh"]}
     },
     stain=StainColours((0.6, 0.8, 0.0), (0.0, 0.8, 0.6)),
+    focus=0.45,
     largest_um2={"lymphocyte": 200.0},
 )
 
@@ -133,6 +134,7 @@ def test_a_missing_model_and_a_folder_are_refused(tmp_path: Path) -> None:
         ({"golden": [1]}, "golden is no list of cells"),
         ({"name": None}, "name is None, expected text"),
         ({"stain": {"nuclei": [1, 0, 0]}}, "expected nuclei, red_cells"),
+        ({"focus": 1.5}, "focus is 1.5, expected 0 to 1"),
         ({"largest_um2": {"blast": 3}}, "expected areas of its classes"),
         ({"largest_um2": {"monocyte": 0}}, "expected numbers above 0"),
         (

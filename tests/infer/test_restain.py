@@ -7,15 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cellrot_infer import Classifier
+from cellrot_infer.card import ModelCard
 from cellrot_infer.frames import read_frame
 from cellrot_infer.largeimage import in_tiles
 from cellrot_infer.pipeline import FrameResult, analyze_frame, analyze_large
-from cellrot_infer.restain import restained, unlikeness
-from cellrot_infer.segment import segment_stained
+from cellrot_infer.quality import field_quality
+from cellrot_infer.restain import (
+    MOST_SHARPENED,
+    as_at_home,
+    restained,
+    sharpening,
+    unlikeness,
+)
+from cellrot_infer.segment import segment, segment_stained
 from cellrot_infer.stain import find_glass
 from cellrot_infer.types import Frame, Patches, Predictions, StainColours
+from tests.conftest import tiny_card
 from tests.infer.images import FRAMES
 
 HOME = read_frame(FRAMES / "pbc_fields" / "BNE_12839.jpg", pixel_size_um=0.1)
@@ -104,6 +115,41 @@ def test_the_change_sets_in_little_by_little() -> None:
     ]
     assert 0 < max(jumps) < 3 * np.mean(jumps)
     assert jumps[0] == 0
+
+
+def focus_of(frame: Frame) -> float:
+    return field_quality(frame, segment(frame)).focus
+
+
+def shown_at_home(frame: Frame, card: ModelCard) -> Patches:
+    light = find_glass(frame.pixels).light
+    own = colours_of(frame)
+    return as_at_home(frame.pixels[None], light, own, focus_of(frame), card)
+
+
+@given(st.floats(0.25, 0.9), st.floats(0.25, 0.9))
+def test_what_is_added_makes_up_for_a_soft_lens(focus: float, wanted: float) -> None:
+    amount = sharpening(focus, wanted)
+
+    reached = focus * (1 + amount) / (1 + amount * focus)
+    if focus >= wanted:
+        assert amount == 0
+    else:
+        assert reached == pytest.approx(wanted) or amount == MOST_SHARPENED
+
+
+def test_a_strange_soft_field_becomes_sharper_but_no_sharper_than_home() -> None:
+    home = tiny_card(stain=colours_of(HOME), focus=0.45, pixel_size_um=0.07)
+    (pixels,) = shown_at_home(STRANGE, home)
+
+    before, after = focus_of(STRANGE), focus_of(replace(STRANGE, pixels=pixels))
+    assert before + 0.03 < after < 0.45
+
+
+def test_a_soft_field_of_home_is_left_alone() -> None:
+    home = tiny_card(stain=colours_of(HOME), focus=0.9)
+
+    assert np.array_equal(shown_at_home(HOME, home)[0], HOME.pixels)
 
 
 class Spy(Classifier):

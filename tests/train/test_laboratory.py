@@ -40,6 +40,10 @@ def test_the_colours_are_those_of_the_laboratory_s_fields(home: Laboratory) -> N
     assert all(unlikeness(colours_of(path), home.stain) == 1 for path in others)
 
 
+def test_the_focus_is_that_of_sharp_fields(home: Laboratory) -> None:
+    assert 0.4 < home.focus < 0.55
+
+
 def test_platelets_are_the_smallest_cells(home: Laboratory) -> None:
     assert min(home.largest_um2, key=home.largest_um2.__getitem__) == "platelet"
     assert 30 < home.largest_um2["platelet"] < 130
@@ -59,7 +63,7 @@ def test_patches_without_a_cell_tell_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(laboratory, "CELLS", 22)
     monkeypatch.setattr(laboratory, "decode_patches", blank)
 
-    assert survey(load_patch_set(SAMPLES), 0.1) == Laboratory(None, {})
+    assert survey(load_patch_set(SAMPLES), 0.1) == Laboratory(None, 0.0, {})
 
 
 def test_a_neighbour_in_the_corner_of_a_patch_is_not_its_cell(
