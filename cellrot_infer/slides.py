@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,9 @@ def find_slides(
             found.setdefault(os.path.normcase(os.path.abspath(one.path)), one)  # noqa: PTH100
     slides = list(found.values())
     stems = distinct_stems(
-        [one.path for one in slides], ["/".join(one.below[:-1]) for one in slides]
+        [one.path for one in slides],
+        ["/".join(one.below[:-1]) for one in slides],
+        {k for k, one in enumerate(slides) if one.is_folder},
     )
     stems = _apart(stems, slides)
     return [_slide(one, stem) for one, stem in zip(slides, stems, strict=True)]
@@ -75,18 +77,24 @@ def _slide(found: _Found, stem: str) -> Slide:
     return Slide(name, stem, images, found.is_folder, fault)
 
 
-def distinct_stems(paths: Sequence[Path], folders: Sequence[str] = ()) -> list[str]:
+def distinct_stems(
+    paths: Sequence[Path], folders: Sequence[str] = (), whole: Collection[int] = ()
+) -> list[str]:
     """Return for each path the shortest of its names that no other path has.
 
-    Names in different `folders`, one a path, may be the same. No two stems are one for
-    Windows or macOS.
+    Names in different `folders`, one a path, may be the same. `whole` are the places of
+    paths without a suffix, such as folders: a share takes a while to tell of each what
+    it is. No two stems are one for Windows or macOS.
     """
     places = [f"{folder}/" if folder else "" for folder in folders] or [""] * len(paths)
     stems: dict[int, str] = {}
     used: set[str] = set()
     level = 0
     while waiting := [k for k in range(len(paths)) if k not in stems]:
-        names = {k: places[k] + file_stem(_name(paths[k], level)) for k in waiting}
+        names = {
+            k: places[k] + file_stem(_name(paths[k], level, whole=k in whole))
+            for k in waiting
+        }
         uses = Counter(map(_folded, names.values()))
         fit = {k for k, name in names.items() if uses[_folded(name)] == 1}
         stems |= {k: names[k] for k in fit if _folded(names[k]) not in used}
@@ -143,13 +151,13 @@ def _is_hidden_or_image(name: str) -> bool:
     return name.startswith(".") or is_frame(name)
 
 
-def _name(path: Path, level: int) -> str:
+def _name(path: Path, level: int, *, whole: bool) -> str:
     """Return a name for the reports on `path`: short at level 0, distinct at the end.
 
     `frame`, `frame.png`, `slide_frame`, `slide_frame.png`, ... and at last a hash.
     """
     above, full = divmod(level, 2)
-    last = _last(path) if full or path.is_dir() else path.stem
+    last = _last(path) if full or whole else path.stem
     if not above:
         return last
     parts = _absolute(path).parts
