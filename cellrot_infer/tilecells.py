@@ -61,12 +61,13 @@ def look(
     )
     card, light = classifier.card, reference.glass.light
     patches = cut_patches(frame, cells, card.pixel_size_um, reference.glass_rgb)
+    if not cells:
+        return Found([], classifier.classify(patches)), view
     quality = field_quality(frame, cells)
     patches = as_at_home(patches, light, reference.known.colours, quality.focus, card)
     x, y = tile.box.x_px, tile.box.y_px
     own = [_simplified(moved(cell, x, y)) for cell in cells]
-    faults = quality.warnings if cells else ()
-    return Found(own, classifier.classify(patches), faults), view
+    return Found(own, classifier.classify(patches), quality.warnings), view
 
 
 def tile_cells(

@@ -210,7 +210,7 @@ def test_an_image_of_glass_alone_has_no_cells(classifier: Classifier) -> None:
 def test_what_speaks_against_tiles_is_told_with_their_number(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blurred = SimpleNamespace(warnings=("the field is out of focus",))
+    blurred = SimpleNamespace(focus=0.2, warnings=("the field is out of focus",))
     monkeypatch.setattr(tilecells, "field_quality", lambda frame, cells: blurred)
     result = counted(in_tiles(FRAME), classifier)
 
