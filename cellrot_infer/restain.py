@@ -79,7 +79,7 @@ def unlikeness(own: StainColours | None, wanted: StainColours | None) -> float:
     """Return from 0 to 1 how sure it is that colours are not those wanted."""
     if own is None or wanted is None:
         return 0.0
-    if _angle_rad(own.red_cells, own.nuclei) < LEAST_APART_RAD:
+    if not all(map(_tells_hues, (own, wanted))):
         return 0.0
     angle_rad = max(
         _angle_rad(own.red_cells, wanted.red_cells),
@@ -87,6 +87,10 @@ def unlikeness(own: StainColours | None, wanted: StainColours | None) -> float:
     )
     share = (angle_rad - USUAL_RAD) / (STRANGE_RAD - USUAL_RAD)
     return float(np.clip(share, 0, 1))
+
+
+def _tells_hues(colours: StainColours) -> bool:
+    return _angle_rad(colours.red_cells, colours.nuclei) >= LEAST_APART_RAD
 
 
 def _mapped(patch: RGB, light: Floats, matrix: Floats) -> RGB:
