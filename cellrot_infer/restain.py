@@ -79,7 +79,7 @@ def unlikeness(own: StainColours | None, wanted: StainColours | None) -> float:
     """Return from 0 to 1 how sure it is that colours are not those wanted."""
     if own is None or wanted is None:
         return 0.0
-    if not all(map(_tells_hues, (own, wanted))):
+    if not (_tells_hues(own) and _tells_hues(wanted)):
         return 0.0
     angle_rad = max(
         _angle_rad(own.red_cells, wanted.red_cells),
@@ -90,7 +90,9 @@ def unlikeness(own: StainColours | None, wanted: StainColours | None) -> float:
 
 
 def _tells_hues(colours: StainColours) -> bool:
-    return _angle_rad(colours.red_cells, colours.nuclei) >= LEAST_APART_RAD
+    """Return whether nuclei and red cells differ enough to compare them by."""
+    apart: bool = _angle_rad(colours.red_cells, colours.nuclei) >= LEAST_APART_RAD
+    return apart
 
 
 def _mapped(patch: RGB, light: Floats, matrix: Floats) -> RGB:
