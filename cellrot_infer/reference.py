@@ -1,10 +1,10 @@
 """What a large image is judged by, the same in all of its tiles.
 
 A frame is calibrated by itself. Tiles of one image are not, since the same cell would
-then come out differently in two of them: the light, the noise, the stain and the red
-cells are learnt once, from the whole image at the scale at which cells are sought, or,
-where that is too large, from a sample of fields all over it. The field of a lamp is
-fitted where the image is one field; in a mosaic of fields the light is taken as even.
+then come out differently in two of them: the light, the noise, the stain, the red cells
+and the focus are learnt once, from the whole image at the scale at which cells are
+sought, or, where that is too large, from a sample of fields all over it. The field of a
+lamp is fitted where the image is one field; in a mosaic the light is taken as even.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ from cellrot_infer import stain
 from cellrot_infer.cytoplasm import Calibration, calibrate
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.nuclei import FAINTEST
+from cellrot_infer.quality import find_focus
 from cellrot_infer.regions import WORKING_PIXEL_UM
 from cellrot_infer.segment import SMOOTHING_UM
 from cellrot_infer.tiles import BLOCK, Grid
@@ -35,10 +36,11 @@ Spread = Callable[[Callable[[Box], RGB], Sequence[Box]], Iterable[RGB]]  # as ma
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """The light of an image, and what is known of its stain."""
+    """The light of an image, what is known of its stain, and its focus."""
 
     glass: stain.Glass
     known: Calibration
+    focus: float  # that of a usual field, see `FieldQuality`
 
     @property
     def glass_rgb(self) -> RGB:
@@ -73,13 +75,14 @@ def find_reference(image: LargeImage, grid: Grid, spread: Spread = map) -> Refer
     across, down = grid.blocks
     if across * down <= WHOLE_BLOCKS:
         whole = Box(0, 0, grid.width_px, grid.height_px)
-        return _learnt(grid.resample(image.read(whole)), even=False)
-    fields = _choose_fields(image, grid, spread)
-    pixels = spread(lambda box: grid.resample(image.read(box)), fields)
-    return _learnt(_mosaic(list(pixels)), even=True)
+        return _learnt([grid.resample(image.read(whole))], even=False)
+    boxes = _choose_fields(image, grid, spread)
+    fields = spread(lambda box: grid.resample(image.read(box)), boxes)
+    return _learnt(list(fields), even=True)
 
 
-def _learnt(pixels: RGB, *, even: bool) -> Reference:
+def _learnt(fields: Sequence[RGB], *, even: bool) -> Reference:
+    pixels = _mosaic(fields)
     if not even:
         glass = stain.find_glass(pixels)
     else:
@@ -93,7 +96,8 @@ def _learnt(pixels: RGB, *, even: bool) -> Reference:
     known = calibrate(density)
     if np.isinf(known.nuclear_threshold):  # no nucleus in the sample
         known = replace(known, nuclear_threshold=FAINTEST)
-    return Reference(glass, known)
+    focus = float(np.median([find_focus(field, glass) for field in fields]))
+    return Reference(glass, known, focus)
 
 
 def _choose_fields(image: LargeImage, grid: Grid, spread: Spread) -> list[Box]:

@@ -63,11 +63,12 @@ def look(
     patches = cut_patches(frame, cells, card.pixel_size_um, reference.glass_rgb)
     if not cells:
         return Found([], classifier.classify(patches)), view
-    quality = field_quality(frame, cells)
-    patches = as_at_home(patches, light, reference.known.colours, quality.focus, card)
+    faults = field_quality(frame, cells).warnings
+    colours, focus = reference.known.colours, reference.focus
+    patches = as_at_home(patches, light, colours, focus, card)
     x, y = tile.box.x_px, tile.box.y_px
     own = [_simplified(moved(cell, x, y)) for cell in cells]
-    return Found(own, classifier.classify(patches), quality.warnings), view
+    return Found(own, classifier.classify(patches), faults), view
 
 
 def tile_cells(

@@ -1,6 +1,7 @@
 """Large images are counted as frames are, wherever they are cut."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from cellrot_infer.types import (
     PixelSize,
     Predictions,
     Selection,
+    StainColours,
 )
 from tests.conftest import write_model
 from tests.infer.scanners import halved
@@ -95,6 +97,21 @@ def test_a_frame_that_fits_is_one_piece_and_a_larger_one_is_not(
     assert one_piece.frame is FRAME
     assert tiled.findings == whole.findings != one_piece.findings
     assert len(tiled.findings) == len(one_piece.findings)
+
+
+def test_cells_of_a_strange_soft_slide_are_sharpened_alike_in_any_tiles(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_red = (0.2, 0.9, 0.387)
+    home = StainColours(red_cells=other_red, nuclei=(0.8, 0.55, 0.24))
+    classifier.card = replace(classifier.card, stain=home, focus=0.45)
+    small = counted(in_tiles(FRAME), classifier)
+    monkeypatch.setattr("cellrot_infer.tiles.Grid.tiles.__defaults__", (16,))
+    large = counted(in_tiles(FRAME), classifier)
+    classifier.card = replace(classifier.card, focus=0.0)
+    unsharpened = counted(in_tiles(FRAME), classifier)
+
+    assert small.findings == large.findings != unsharpened.findings
 
 
 def test_a_region_gives_the_cells_that_the_whole_has_there(
