@@ -245,7 +245,7 @@ def _bodies_in(scene: Scene, reading: Reading, lobes: Iterable[int]) -> dict[int
         if part not in of_part:
             window = parts.window(part)
             mask = parts.labels[window] == part
-            roundness = _roundness(mask, parts.areas_um2[part], window, reading)
+            roundness = _roundness(mask, window, reading)
             of_part[part] = Body(window, mask, roundness)
         bodies[lobe] = of_part[part]
     return bodies
@@ -343,9 +343,9 @@ def _part_of(lobe: int, parts: Components, lobes: Components) -> int:
     return int(parts.labels[window][inside][0])
 
 
-def _roundness(mask: Mask, area_um2: float, window: Window, reading: Reading) -> float:
+def _roundness(mask: Mask, window: Window, reading: Reading) -> float:
     """Return the solidity of a body, 0 where it cannot be one cell or hides others."""
-    if area_um2 > LARGEST_UM2:
+    if np.count_nonzero(mask) * PIXEL_UM2 > LARGEST_UM2:
         return 0.0
     if reading.doubtful is not None:
         hidden = np.count_nonzero(reading.doubtful[window] & mask)
