@@ -19,6 +19,7 @@ from cellrot_train.classifier import Classifier
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.encoders.base import AutoEncoder, Encoding
 from cellrot_train.intake import Intake
+from cellrot_train.layers.correlation import multiply_in
 
 UNLABELLED = -1
 SURE = 0.8  # probability from which on a prediction teaches
@@ -65,6 +66,13 @@ class Learner(nn.Module):
         self.projector: nn.Module | None = None
         if self.weights.keys() & PROJECTING:
             self.projector = _projector(encoder.feature_size, config.projection_size)
+
+    def compute_in(self, arithmetic: torch.dtype, device: torch.device) -> None:
+        """Train in numbers of this type: all of it on CUDA, convolutions on a CPU."""
+        if device.type == "cuda":
+            self.precision = arithmetic
+        elif arithmetic != torch.float32:
+            multiply_in(arithmetic, self.encoder)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the value of each term, with `loss`, their weighted sum."""

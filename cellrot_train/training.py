@@ -72,7 +72,8 @@ class Training:
         self.feed = Feed(images, self.labels, self.plan, config, device, share)
         self.validation = Validation(patch_set, images, config, device)
         self.learner = Learner(new_encoder(config), len(patch_set.class_names), config)
-        self.learner.precision = arithmetic(config.precision, device)
+        numbers = arithmetic(config.precision, device)
+        self.learner.compute_in(numbers, device)
         self.learner.layout = memory_format(config.layout, device)
         self.learner.to(device)
         self.learner.to(memory_format=self.learner.layout)  # type: ignore[call-overload]
@@ -80,7 +81,7 @@ class Training:
         self.mean = copy.deepcopy(self.learner)
         rate, decay = config.learning_rate, config.weight_decay
         self.optimizer = build_optimizer(self.learner, rate, decay)
-        self.scaler = build_scaler(self.learner.precision, device)
+        self.scaler = build_scaler(numbers, device)
 
     def start(self, encoder: nn.Module | None = None) -> None:
         """Begin at random weights, or at those of a trained encoder."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellrot_train.layers.basis import Basis, harmonic_basis
+from cellrot_train.layers.correlation import Correlation
 
 WIDTHS_PX = (0.3, 0.6, 0.9, 1.2)  # of the filters on a 5x5 grid
 LEAST_WIDTH_PX = 0.8  # of a filter with an angle, times its stride; less aliases
@@ -71,7 +72,7 @@ class Mixture(nn.Module):
         return planar.flatten(2, 3).flatten(0, 1)
 
 
-class HarmonicConv2d(nn.Module):
+class HarmonicConv2d(Correlation):
     """Correlate streams with circular harmonics into streams of other orders.
 
     Law: turning the input as streams turns the output as streams. It holds to rounding
@@ -111,7 +112,7 @@ class HarmonicConv2d(nn.Module):
         return F.pad(self.bias, (0, self.outputs.channels - self.outputs.fields))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel(), self.full_bias(), self.stride, self.padding)
+        return self.correlate(x, self.kernel(), self.full_bias())
 
     def folded(self) -> nn.Module:
         """Return the ordinary convolution that computes the same."""

@@ -3,11 +3,12 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellrot_train.layers.correlation import Correlation
 
-class ScaledConv2d(nn.Module):
+
+class ScaledConv2d(Correlation):
     """Convolve with weights of unit energy for each output channel, times a gain.
 
     The output of white noise has the variance of the input times gain**2, for any
@@ -38,7 +39,7 @@ class ScaledConv2d(nn.Module):
         return self.weight * scale[:, None, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding)
+        return self.correlate(x, self.kernel(), self.bias)
 
     def folded(self) -> nn.Module:
         """Return the convolution with constant weights that computes the same."""

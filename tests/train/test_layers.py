@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from cellrot_train.encoders.hnet import STEM_WIDTHS_PX, Block, Stage, Stem
 from cellrot_train.layers.activation import Rectify
+from cellrot_train.layers.correlation import multiply_in
 from cellrot_train.layers.folding import folded
 from cellrot_train.layers.harmonic import HarmonicConv2d, HarmonicRead, Streams
+from cellrot_train.layers.plain import ScaledConv2d
 from cellrot_train.layers.pooling import Disc, DiscMean, Energy, Halve, Invariants
 from cellrot_train.layers.rotation import Turn
 
@@ -239,6 +241,22 @@ def test_a_layer_compiles_as_one_graph(name: str) -> None:
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
 
     assert change(compiled(x), layer(x)) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    "layer", [HarmonicConv2d(MIXED, MIXED), ScaledConv2d(20, 8, 3)]
+)
+def test_products_are_narrow_in_training_and_nowhere_else(layer: nn.Module) -> None:
+    x = torch.randn(2, 20, 9, 9)
+    exact = layer(x)
+    multiply_in(torch.bfloat16, nn.Sequential(layer))
+    trained, used = layer.train()(x), layer.eval()(x)
+    trained.sum().backward()
+
+    assert torch.equal(used, exact)
+    assert trained.dtype == torch.float32
+    assert 1e-4 < ((trained - exact).norm() / exact.norm()).item() < 1e-2
+    assert all(part.grad is not None for part in layer.parameters())
 
 
 def test_turning_an_image_is_drawing_it_turned() -> None:

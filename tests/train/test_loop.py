@@ -121,14 +121,15 @@ def test_the_average_forgets_its_start_and_then_remembers_long() -> None:
     assert mean.weight.item() == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])  # what each does, here on a CPU
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_real_encoder_learns_in_every_arithmetic(
-    pixels: Pixels, tiny: Config, precision: torch.dtype
+    pixels: Pixels, tiny: Config, precision: torch.dtype, kind: str
 ) -> None:
     torch.manual_seed(0)
     config = replace(tiny, objective="reconstruction", augment="none", rotate=False)
     learner = Learner(new_encoder(config), 11, config)
-    learner.precision = precision
+    learner.compute_in(precision, torch.device(kind))
     device = torch.device("cpu")
     labels = torch.from_numpy(pixels.patch_set.labels)
     plan = Plan(torch.ones(len(labels)), 64, 0)
