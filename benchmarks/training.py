@@ -1,6 +1,6 @@
 """How fast training is: an epoch of each encoder, and what the loop costs around it.
 
-    python -m benchmarks.training [--data ../shared/data/pbc] [--device cuda] ...
+    python -m benchmarks.training [--data ../shared/data/pbc] [--precision bf16] [--device cuda] ...
 
 Every round times, for each encoder, one step of the real loop (read, augment, step,
 average), one of the network alone on a batch that lies ready, and one reading. Figures
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 
 from cellrot_infer.files import make_folder, write_text
-from cellrot_train.config import MODELS, Config
+from cellrot_train.config import MODELS, PRECISIONS, Config
 from cellrot_train.data import load_patch_set
 from cellrot_train.loop import average, cosine, train
 from cellrot_train.objectives import Batch
@@ -75,6 +75,7 @@ def main() -> None:
         for model, trial in trials.items()
     ]
     about = {"machine": machine(device), "objective": options.objective}
+    about["precision"] = options.precision
     result = {**about, "side_px": options.side_px, "rounds": options.rounds}
     make_folder(options.out.parent)
     write_text(options.out, json.dumps({**result, "rows": rows}, indent=2) + "\n")
@@ -196,7 +197,11 @@ def machine(device: torch.device) -> str:
 def _config(options: argparse.Namespace, model: str) -> Config:
     config = Config(objective=options.objective, side_px=options.side_px)
     return replace(
-        config, model=model, batch_size=options.batch_size, compile=options.compile
+        config,
+        model=model,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        compile=options.compile,
     )
 
 
@@ -209,6 +214,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=Config().batch_size)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULT)
     return parser.parse_args()
