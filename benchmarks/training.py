@@ -1,6 +1,6 @@
 """How fast training is: an epoch of each encoder, and what the loop costs around it.
 
-    python -m benchmarks.training [--data ../shared/data/pbc] [--precision bf16] [--device cuda] ...
+    python -m benchmarks.training [--data DIR] [--precision bf16] [--device cuda] ...
 
 Every round times, for each encoder, one step of the real loop (read, augment, step,
 average), one of the network alone on a batch that lies ready, and one reading. Figures
