@@ -1,5 +1,8 @@
 """Any report that the types allow, hostile text included, for property tests."""
 
+import json
+from typing import Any
+
 from hypothesis import strategies as st
 
 from cellrot_infer.types import (
@@ -17,6 +20,7 @@ from cellrot_infer.types import (
     Report,
     Scheme,
 )
+from cellrot_infer.writers.json import report_from_json, report_to_json
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -109,3 +113,18 @@ reports = st.builds(
     scheme=schemes,
     corrections=st.lists(corrections, max_size=2).map(tuple),
 )
+
+
+def prefixed(report: Report, start: str) -> Report:
+    """Return `report` with `start` before every text that may be any text."""
+    values = _prefixed(json.loads(report_to_json(report)), start)
+    return report_from_json(json.dumps(values))
+
+
+def _prefixed(value: Any, start: str, key: str = "") -> Any:  # noqa: ANN401, any JSON
+    if isinstance(value, dict):
+        return {name: _prefixed(each, start, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_prefixed(each, start, key) for each in value]
+    is_free = isinstance(value, str) and key not in {"decision", "source"}
+    return start + value if is_free else value

@@ -28,6 +28,17 @@ def test_a_whole_trail_is_told_by_its_last_hash(trail: Path) -> None:
         check_trail(trail.with_name("none.jsonl"))
 
 
+def test_a_trail_without_lines_is_whole(tmp_path: Path) -> None:
+    extend_trail(tmp_path / "empty.jsonl", [])
+    assert check_trail(tmp_path / "empty.jsonl") == (0, "0" * 64)
+
+
+def test_a_trail_that_is_no_text_is_one_line(trail: Path) -> None:
+    trail.write_bytes(b"\xff")
+    with pytest.raises(ReportError, match=r"größe\.audit\.jsonl: cannot be read"):
+        check_trail(trail)
+
+
 def test_a_trail_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert read_trail(tmp_path / "none.jsonl") == []
 

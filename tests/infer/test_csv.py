@@ -13,6 +13,7 @@ from cellrot_infer.writers.csv import cells_csv, differential_csv, plain
 from cellrot_infer.writers.text import shown
 from tests.infer.report_strategies import findings
 from tests.infer.slides import slide
+from tests.infer.test_differential import report_on
 
 CELLS = (
     "frame,cell,x_px,y_px,width_px,height_px,area_um2,nucleus_area_um2,"
@@ -54,6 +55,17 @@ def test_a_line_says_where_the_cell_is_and_what_it_is() -> None:
     assert (row["label"], row["decision"]) == (finding.label, finding.decision)
     assert float(row["probability"]) == pytest.approx(finding.probability, abs=1e-4)
     assert row["runner_up"] == finding.runner_up
+    assert float(row["nucleus_area_um2"]) == finding.cell.nucleus_area_um2
+    assert float(row["runner_up_probability"]) == finding.runner_up_probability
+
+
+def test_a_line_says_how_many_there_are_of_a_class() -> None:
+    report = report_on(["lymphocyte"] * 4 + ["monocyte"] * 6 + ["platelet"])
+
+    lines = differential_csv(report).splitlines()
+
+    assert "lymphocyte,4,40.00,16.82,68.73" in lines
+    assert "platelet,1,,," in lines
 
 
 def test_lines_end_alike_on_every_system() -> None:
@@ -82,7 +94,7 @@ def test_no_value_starts_a_formula(report: Report) -> None:
             assert not value.lstrip(" ").startswith(tuple("=+-@\t\r\n＝＋－＠"))  # noqa: RUF001
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+49", "-x", "@a", "  =x", "＝x"])  # noqa: RUF001
+@pytest.mark.parametrize("text", ["=1+1", "+49", "-x", "@a", "  =x", *"＝＋－＠"])  # noqa: RUF001
 def test_a_formula_becomes_text(text: str) -> None:
     assert plain(text) == f"'{text}"
 

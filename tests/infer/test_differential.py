@@ -1,12 +1,18 @@
 """Every cell is counted once, in the row where it belongs."""
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellrot_infer.differential import denominator, differential, row_label
+from cellrot_infer.differential import (
+    denominator,
+    differential,
+    needed_cells,
+    row_label,
+)
+from cellrot_infer.intervals import further_cells
 from cellrot_infer.types import Finding, Report
 from tests.infer.report_strategies import texts
 from tests.infer.slides import class_names, slide
@@ -15,11 +21,11 @@ from tests.infer.slides import class_names, slide
 def report_on(labels: list[str]) -> Report:
     report = slide(len(labels))
     found = map(relabelled, report.findings, labels)
-    return dataclasses.replace(report, findings=tuple(found))
+    return replace(report, findings=tuple(found))
 
 
 def relabelled(finding: Finding, label: str) -> Finding:
-    return dataclasses.replace(finding, label=label, decision="accepted")
+    return replace(finding, label=label, decision="accepted")
 
 
 labels = st.sampled_from([*class_names(), "unknown", "artefact"]) | texts
@@ -73,6 +79,20 @@ def test_platelets_are_counted_but_in_no_percentage() -> None:
 
     assert (rows["platelet"].count, rows["platelet"].percent) == (4, None)
     assert (rows["lymphocyte"].count, rows["lymphocyte"].percent) == (3, 50)
+
+
+def test_rows_of_a_reviewer_stand_between_the_classes_and_the_undecided() -> None:
+    rows = [share.label for share in differential(report_on(["artefact"]))]
+    assert rows == [*class_names(), "artefact", "uncertain", "unknown"]
+
+
+def test_the_cells_needed_are_those_of_the_counted_class_that_asks_for_most() -> None:
+    accepted = report_on(["lymphocyte"] * 9 + ["basophil"] + ["platelet"] * 4)
+    doubtful = (replace(each, decision="unknown") for each in accepted.findings[:6])
+    report = replace(accepted, findings=(*doubtful, *accepted.findings[6:]))
+
+    assert needed_cells(report) == (further_cells(3, 10, 0.02), "lymphocyte")
+    assert needed_cells(report_on(["platelet"])) is None
 
 
 def test_a_known_interval_is_given() -> None:

@@ -107,12 +107,39 @@ def test_classes_have_the_colours_of_every_other_view() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(name: str) -> None:
-    report = replace(SLIDE, findings=(replace(SLIDE.findings[0], label=name),))
+    hostile = replace(SLIDE.findings[0], label=name, runner_up=name)
+    report = replace(SLIDE, findings=(hostile,))
 
-    shown = features_of(report)[0]["properties"]["classification"]["name"]
+    found = features_of(report)[0]["properties"]
+    kept = found["metadata"]
 
-    assert shown
-    assert not set(shown) & set("\n\u202e\u2067\udcff\x00")
+    for shown in (found["classification"]["name"], kept["label"], kept["runner_up"]):
+        assert shown
+        assert not set(shown) & set("\n\u202e\u2067\udcff\x00")
+
+
+def test_a_class_without_a_name_has_one_for_qupath() -> None:
+    blank = replace(SLIDE.findings[0], label=" ")
+    (feature,) = features_of(replace(SLIDE, findings=(blank,)))
+    assert feature["properties"]["classification"]["name"] == "unnamed"
+
+
+def test_a_cell_carries_its_number_its_measures_and_its_second_choice() -> None:
+    finding = SLIDE.findings[1]
+    cell = finding.cell
+
+    properties = features_of(SLIDE)[1]["properties"]
+
+    assert properties["name"] == "2"
+    assert properties["measurements"] == {
+        "Cell: Area um^2": cell.area_um2,
+        "Nucleus: Area um^2": cell.nucleus_area_um2,
+        "Probability": finding.probability,
+        "Runner-up probability": finding.runner_up_probability,
+        "Novelty": finding.novelty,
+        "Outline quality": cell.quality,
+    }
+    assert properties["metadata"]["runner_up"] == finding.runner_up
 
 
 def test_ids_name_the_cell_of_the_image_file() -> None:

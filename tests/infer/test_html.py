@@ -17,12 +17,19 @@ from hypothesis import strategies as st
 
 from cellrot_infer.differential import differential
 from cellrot_infer.outputs import Pictures, write_slide
-from cellrot_infer.types import FrameRecord, Report
+from cellrot_infer.types import Failure, FrameRecord, Report
 from cellrot_infer.writers.html import report_to_html, size_limit, write_html
 from cellrot_infer.writers.json import report_sha256
 from cellrot_infer.writers.pagedata import letters
 from cellrot_infer.writers.thumbnail import thumbnail
-from tests.infer.report_strategies import HOSTILE, frames, provenances, reports, texts
+from tests.infer.report_strategies import (
+    HOSTILE,
+    frames,
+    prefixed,
+    provenances,
+    reports,
+    texts,
+)
 from tests.infer.slides import patch_of, slide
 
 SLIDE = slide(40)
@@ -108,6 +115,16 @@ def test_no_name_becomes_markup(report: Report) -> None:
     assert not {name for name in page.attributes if name.startswith("on")}
 
 
+def test_no_text_of_a_report_becomes_markup() -> None:
+    frames = (replace(SLIDE.frames[0], warnings=("blurred",)),)
+    failures = (Failure("gone.png", "no image"),)
+    full = replace(SLIDE, frames=frames, failures=failures)
+
+    page = Outline(html_of(prefixed(full, '"><img src=x>')))
+
+    assert page.tags["img"] == 0
+
+
 def test_the_check_sees_markup_that_got_through() -> None:
     page = html_of(replace(SLIDE, name="<img src=x onerror=alert(1)>"))
     leaky = page.replace("&lt;img src=x onerror=alert(1)&gt;", "<img src=x onerror=y>")
@@ -149,6 +166,11 @@ def test_names_that_would_turn_or_break_the_text_are_made_visible(name: str) -> 
     assert page.encode("utf-8", "strict")
 
 
+def test_a_name_written_from_the_right_leaves_the_text_around_it() -> None:
+    page = html_of(replace(SLIDE, failures=(Failure("دم.png", "no image"),)))
+    assert "<bdi>دم.png</bdi> could not be analysed" in page
+
+
 def test_only_the_script_and_style_of_the_page_may_run() -> None:
     page = html_of(SLIDE)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
@@ -159,7 +181,9 @@ def test_only_the_script_and_style_of_the_page_may_run() -> None:
     digests = [hashlib.sha256(source.encode()).digest() for source in sources]
 
     assert {f"sha256-{base64.b64encode(each).decode()}" for each in digests} == allowed
-    assert "default-src 'none'" in policy[1]
+    assert policy[1].startswith(
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-"
+    )
     assert "unsafe" not in policy[1]
 
 
@@ -192,16 +216,20 @@ def test_a_cell_without_a_picture_is_still_there() -> None:
 
 def test_pictures_say_what_they_are() -> None:
     first, second = SLIDE.findings[:2]
+    elsewhere = replace(first, frame="other.png")
+    frames = (*SLIDE.frames, replace(SLIDE.frames[0], name="other.png"))
+    report = replace(SLIDE, frames=frames, findings=(first, second, elsewhere))
     pictures = {
         (first.frame, first.number): b"\xff\xd8\xff\xe0",
         (second.frame, second.number): b"RIFF1234WEBPVP8 ",
     }
 
-    page = report_to_html(SLIDE, report_sha256(SLIDE), pictures, {})
-    jpeg, webp, *_ = data_of(page, "thumbnails")
+    page = report_to_html(report, report_sha256(report), pictures, {})
+    jpeg, webp, none = data_of(page, "thumbnails")
 
     assert jpeg == "data:image/jpeg;base64,/9j/4A=="
     assert webp.startswith("data:image/webp;base64,")
+    assert none == ""
 
 
 def test_previews_give_way_when_the_file_would_grow_too_large() -> None:
@@ -216,6 +244,16 @@ def test_previews_give_way_when_the_file_would_grow_too_large() -> None:
     assert kept[0]
     assert not kept[-1]
     assert len(page) < size_limit(len(report.findings))
+
+
+def test_previews_give_way_to_the_pictures_of_cells() -> None:
+    large = {(each.frame, each.number): bytes(110_000) for each in SLIDE.findings}
+    previews = {SLIDE.frames[0].name: bytes(200_000)}
+
+    page = report_to_html(SLIDE, report_sha256(SLIDE), large, previews)
+
+    assert data_of(page, "previews") == [""]
+    assert len(page) < size_limit(len(SLIDE.findings))
 
 
 @pytest.mark.parametrize(("cells", "megabytes"), [(1, 6), (500, 6), (5000, 40)])

@@ -63,6 +63,10 @@ def test_further_cells_are_enough_and_one_less_is_not(
         assert one_less > half_width
 
 
+def test_where_nothing_is_counted_a_half_is_supposed() -> None:
+    assert further_cells(0, 0, 0.02) == 2 + further_cells(1, 2, 0.02)
+
+
 def test_a_precision_outside_of_percentages_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         further_cells(3, 10, 1.5)
@@ -135,6 +139,11 @@ def test_classes_outside_of_the_denominator_do_not_dilute_the_others() -> None:
 
     assert with_platelets[2] == (0, 0)
     assert with_platelets[0] == pytest.approx(wilson(60, 100), abs=0.02)
+
+
+def test_that_a_class_never_seen_is_not_there_cannot_be_ruled_out() -> None:
+    seen, never = classifier_intervals([10, 0], [[90, 10], [5, 95]])
+    assert never.low == 0 < seen.low
 
 
 def test_the_same_counts_give_the_same_interval() -> None:

@@ -98,6 +98,7 @@ def test_a_report_from_a_newer_version_is_refused() -> None:
         ("{}", "schema None"),
         ('{"schema_version": 1}', "the whole lacks 'findings'"),
         ('{"schema_version": 1, "x": NaN}', "NaN is no number"),
+        ('{"schema_version": 1, "x": 3}', "has an unknown entry 'x'"),
     ],
 )
 def test_what_is_no_report_is_refused_in_one_line(text: str, problem: str) -> None:
@@ -128,7 +129,9 @@ def test_the_place_of_a_wrong_corner_is_named(outline: object, problem: str) -> 
         decoder(Polygon)(outline)
 
 
-@pytest.mark.parametrize("confusion", [[[1]], [[1, 2], [3]], [[1, -1], [0, 2]]])
+@pytest.mark.parametrize(
+    "confusion", [[[1]], [[1, 2], [3]], [[1, -1], [0, 2]], [[10**12, 1], [0, 2]]]
+)
 def test_a_confusion_that_does_not_fit_its_classes_is_refused(
     confusion: list[list[int]],
 ) -> None:
@@ -137,6 +140,16 @@ def test_a_confusion_that_does_not_fit_its_classes_is_refused(
 
     with pytest.raises(ReportError, match="confusion does not count each class"):
         report_from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("size", ["1e999", "1" + 400 * "0"])
+def test_a_number_that_no_float_can_hold_is_refused(size: str) -> None:
+    frame = {"name": "f", "sha256": "", "width_px": 9, "height_px": 9}
+    frame["pixel_size"] = {"um": "SIZE", "source": "option"}
+    text = json.dumps(fields_of(EMPTY) | {"frames": [frame]})
+
+    with pytest.raises(ReportError, match=r"pixel_size\.um is .* expected a number"):
+        report_from_json(text.replace('"SIZE"', size))
 
 
 def test_a_number_that_is_none_never_reaches_a_file() -> None:

@@ -82,6 +82,13 @@ def test_a_precision_that_cannot_be_is_refused(points: str, tmp_path: Path) -> N
 
 def test_the_precision_is_read(tmp_path: Path) -> None:
     assert scheme_of("precision_points = 1", tmp_path).precision_points == 1.0
+    assert scheme_of("", tmp_path).precision_points == 2.0
+
+
+def test_a_file_is_read_whatever_an_editor_put_in_front(tmp_path: Path) -> None:
+    assert scheme_of("\ufeffexcluded = ['platelet']", tmp_path).excluded == (
+        "platelet",
+    )
 
 
 def test_the_default_scheme_knows_every_class_of_the_samples() -> None:
@@ -148,10 +155,12 @@ def test_what_is_excluded_is_counted_and_has_no_share() -> None:
         ("lineages = [", "no valid TOML"),
         pytest.param("excluded = " + "[" * 3000, "no valid TOML", id="deep"),
         ("lineages = 3", "'lineages' is 3, expected a table"),
+        ("excluded = ['a', 3]", "'excluded' is .*, expected a list of names"),
         ("linages = {}", "'linages' is unknown"),
         ("[lineages]\na = 'b'", "lineage 'a' is 'b', expected a list of names"),
         ("[lineages]\na = ['x']\nb = ['x']", "'x' is in two lineages"),
         ("[ratios.q]\nabove = []", "ratio 'q' needs 'above' and 'below'"),
+        ("[ratios.q]\nabove = []\nbelow = []\nof = []", "and nothing else"),
         (
             "[lineages]\na = ['x']\n[ratios.q]\nabove = ['a']\nbelow = ['erythriod']",
             "ratio 'q' names 'erythriod', which no lineage has",

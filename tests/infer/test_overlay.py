@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from cellrot_infer.tiles import moved
 from cellrot_infer.types import RGB, Finding, Report
+from cellrot_infer.writers import overlay
 from cellrot_infer.writers.overlay import INK, draw_overlay, overlay_png, scale_bar_um
-from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
+from cellrot_infer.writers.palette import PALETTE, UNDECIDED, Colour, class_colours
 from tests.infer.report_strategies import HOSTILE
 from tests.infer.slides import frame_of, slide
+from tests.infer.test_palette import contrast_to_white
 
 SLIDE = slide(12)
 LARGE = frame_of(SLIDE, SLIDE.frames[0].name)
@@ -118,6 +120,59 @@ def test_cells_smaller_than_a_name_have_none() -> None:
     assert changed[:, 0].max() <= box.y_px + box.height_px + 3
     assert changed[:, 1].max() <= box.x_px + box.width_px + 3
     assert pixels_of(with_name, colour) > 20 * pixels_of(without, colour)
+
+
+@pytest.mark.parametrize(
+    ("decision", "name"),
+    [("accepted", "1 blast"), ("uncertain", "1 blast?"), ("unknown", "1 unknown")],
+)
+def test_a_name_says_what_may_be_believed(decision: str, name: str) -> None:
+    (finding,) = only(SLIDE.findings[0], label="blast", decision=decision).findings
+    assert overlay._name(finding) == name
+
+
+@pytest.mark.parametrize("colour", [*PALETTE, UNDECIDED])
+def test_a_name_can_be_read_on_its_colour(colour: Colour) -> None:
+    is_white = overlay._ink_on(colour) == overlay.WHITE
+    contrast = contrast_to_white(colour)
+    assert (contrast if is_white else 21 / contrast) >= 4.5
+
+
+def test_a_name_hides_no_other_name() -> None:
+    first = SLIDE.findings[0]
+    other = next(each for each in SLIDE.findings if each.label != first.label)
+    beside = replace(other, cell=first.cell)
+    colour = class_colours(SLIDE)[first.label]
+
+    alone = pixels_of(draw_overlay(only(first), FRAME)[:HEIGHT], colour)
+    both = draw_overlay(replace(SLIDE, findings=(first, beside)), FRAME)[:HEIGHT]
+
+    assert pixels_of(both, colour) > 0.5 * alone
+
+
+def test_the_legend_has_every_row_of_the_count_however_narrow() -> None:
+    narrow = replace(FRAME, pixels=FRAME.pixels[:, :400].copy())
+    colours = class_colours(SLIDE)
+
+    legend = draw_overlay(SLIDE, narrow)[HEIGHT:]
+
+    for finding in SLIDE.findings:
+        accepted = finding.decision == "accepted"
+        colour = colours[finding.label] if accepted else UNDECIDED
+        assert pixels_of(legend, colour) >= 9**2
+
+
+def test_a_class_in_doubt_is_not_in_the_legend() -> None:
+    doubtful = only(SLIDE.findings[0], decision="uncertain")
+
+    legend = draw_overlay(doubtful, FRAME)[HEIGHT:]
+
+    assert pixels_of(legend, class_colours(SLIDE)[SLIDE.findings[0].label]) == 0
+
+
+def test_a_frame_as_wide_as_an_overlay_may_be_is_shown_as_it_is() -> None:
+    widest = replace(FRAME, pixels=np.full((40, 1600, 3), 200, np.uint8))
+    assert draw_overlay(replace(SLIDE, findings=()), widest).shape[1] == 1600
 
 
 def test_cells_of_other_frames_are_left_out() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,30 @@ def test_a_reviewed_cell_is_certain_and_its_reviewer_is_named() -> None:
 
     assert corrected.findings[0].probability == 1
     assert corrected.findings[0].runner_up == ""
+    assert corrected.findings[0].runner_up_probability == 0
     (word,) = corrected.corrections
     assert (word.before, word.label) == (FIRST.label, "blast")
     assert (word.reviewer, word.time) == ("A. Müller", "2026-03-02T10:00:00+00:00")
+
+
+@pytest.mark.parametrize("name", ["=A. Müller", "@lab", "'t Hooft", "O'Neill"])
+def test_a_reviewer_is_called_as_they_wrote(name: str) -> None:
+    row = row_of(0, "blast") | {"reviewer": plain(name)}
+    assert correct(SLIDE, table(row)).corrections[0].reviewer == name
+
+
+def test_the_time_of_a_review_is_told_in_utc() -> None:
+    row = row_of(0, "blast") | {"time": "2026-03-02T01:30:00+02:00"}
+    (word,) = correct(SLIDE, table(row)).corrections
+    assert word.time == "2026-03-01T23:30:00+00:00"
+
+
+def test_frames_that_cannot_be_told_apart_are_refused() -> None:
+    second = replace(SLIDE.findings[1], number=1, frame="a\tb")
+    report = replace(SLIDE, findings=(replace(FIRST, frame="a\nb"), second))
+
+    with pytest.raises(ReportError, match="two frames of the report have the same"):
+        correct(report, table(row_of(0, "blast", report)))
 
 
 def test_a_spreadsheet_may_have_saved_it_with_semicolons() -> None:
@@ -106,6 +128,7 @@ def test_hostile_names_find_their_cell(name: str) -> None:
     ("changes", "problem"),
     [
         ({"report_sha256": "f" * 64}, "made for the report 'ffffffffffff', and this"),
+        ({"report_sha256": report_sha256(SLIDE)[:-1] + "?"}, "made for the report"),
         ({"frame": "other.png"}, "has no cell '1' of 'other.png'"),
         ({"cell": "-1"}, "has no cell '-1'"),
         ({"cell": "²"}, "has no cell '²'"),
@@ -137,6 +160,7 @@ def test_two_words_on_one_cell_are_refused() -> None:
         ("", "no table of corrections"),
         ("frame,cell\nx,1\n", "lacks before, label"),
         (",".join(COLUMNS) + "\nx,1\n", "line 2: 2 columns, expected 7"),
+        (",".join(COLUMNS) + "\n" + 8 * "x,", "line 2: 9 columns, expected 7"),
         (",".join(COLUMNS) + "\n", "holds no corrections"),
         ("a" * 200_000, "line 1: no valid CSV"),
         (",".join(COLUMNS) + "\n" + "a" * 200_000, "line 2: no valid CSV"),
@@ -148,7 +172,7 @@ def test_what_is_no_table_of_corrections_is_refused(text: str, problem: str) -> 
 
 
 def test_applying_writes_the_report_and_its_trail(tmp_path: Path) -> None:
-    paths = save(tmp_path, SLIDE, table(row_of(0, "blast"), row_of(2, "monocyte")))
+    paths = save(tmp_path, SLIDE, table(row_of(0, "blast"), row_of(7, "monocyte")))
 
     corrected, written, trail = apply_review(*paths, tmp_path)
 
@@ -157,9 +181,23 @@ def test_applying_writes_the_report_and_its_trail(tmp_path: Path) -> None:
     entries = read_trail(trail)
     assert [entry["after"] for entry in entries] == ["blast", "monocyte"]
     assert entries[0]["before"] == FIRST.label
+    assert entries[0]["before_probability"] == FIRST.probability
+    assert [entry["before_decision"] for entry in entries] == ["accepted", "unknown"]
     assert entries[0]["reviewer"] == "A. Müller"
+    assert entries[0]["reviewed"] == "2026-03-02T10:00:00+00:00"
+    assert entries[0]["corrections_sha256"] == sha256(paths[1].read_bytes()).hexdigest()
     assert entries[0]["report_sha256"] == report_sha256(SLIDE)
     assert entries[0]["corrected_sha256"] == report_sha256(corrected)
+
+
+def test_other_corrections_of_the_same_report_are_lines_of_their_own(
+    tmp_path: Path,
+) -> None:
+    for label in ("blast", "monocyte"):
+        paths = save(tmp_path, SLIDE, table(row_of(0, label)))
+        _, _, trail = apply_review(*paths, tmp_path)
+
+    assert [entry["after"] for entry in read_trail(trail)] == ["blast", "monocyte"]
 
 
 def test_applying_twice_is_applying_once(tmp_path: Path) -> None:

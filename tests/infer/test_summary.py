@@ -8,13 +8,19 @@ import pytest
 from rich.console import Console
 
 from cellrot_infer.differential import denominator
+from cellrot_infer.doubt import confusion_intervals
 from cellrot_infer.terminal import differential_table
 from cellrot_infer.types import Failure, Provenance, Report
 from cellrot_infer.writers.csv import GERMAN, cells_csv, differential_csv
 from cellrot_infer.writers.summary import COLUMNS, summary_csv
+from tests.infer.report_strategies import prefixed
 from tests.infer.slides import slide
 
 SLIDE = slide(374)
+MEASURES = {
+    "counted", "lineage", "ratio", "class with confusion", "further cells", "failed",
+    "frame with a warning",
+}  # fmt: skip
 
 
 def rows(text: str, delimiter: str = ",") -> list[dict[str, str]]:
@@ -79,6 +85,37 @@ def test_frames_that_should_not_be_trusted_are_named_with_the_reason() -> None:
     assert (warned["name"], warned["note"]) == (first.name, "'=blurred; pale")
     assert (warned["cells"], warned["of"]) == ("40", "374")
     assert (failed["name"], failed["note"]) == ("'+gone.png", "no image")
+
+
+def test_no_text_of_a_table_starts_a_formula() -> None:
+    frames = (replace(SLIDE.frames[0], warnings=("pale",)), *SLIDE.frames[1:])
+    failures = (Failure("gone.png", "no image"),)
+    full = prefixed(replace(SLIDE, frames=frames, failures=failures), "=")
+
+    found = rows(summary_csv(full))
+
+    assert {row["measure"] for row in found} == MEASURES
+    for row in found + rows(cells_csv(full)) + rows(differential_csv(full)):
+        assert not any(value.startswith("=") for value in row.values())
+
+
+def test_the_confusion_is_carried_in_percent() -> None:
+    carried = confusion_intervals(SLIDE)
+    for row in measures("class with confusion"):
+        low, high = carried[row["name"]]
+        assert float(row["ci_low"]) == pytest.approx(100 * low, abs=0.01)
+        assert float(row["ci_high"]) == pytest.approx(100 * high, abs=0.01)
+
+
+def test_a_ratio_has_a_line_where_one_of_its_sides_was_found() -> None:
+    no_cells = replace(SLIDE, findings=())
+    origin = replace(SLIDE.provenance, class_names=("monocyte",), confusion=())
+    named = replace(SLIDE.findings[0], label="erythroblast", decision="accepted")
+    reviewed = replace(SLIDE, provenance=origin, findings=(named,))
+
+    assert "ratio" not in {row["measure"] for row in rows(summary_csv(no_cells))}
+    (ratio,) = (r for r in rows(summary_csv(reviewed)) if r["measure"] == "ratio")
+    assert (ratio["name"], ratio["cells"], ratio["of"]) == ("M:E", "0", "1")
 
 
 def test_the_terminal_shows_lineages_below_the_classes() -> None:

@@ -18,9 +18,26 @@ def test_marks_that_turn_the_text_are_made_visible() -> None:
     assert shown("gpj.\u202eexe") == "gpj.\ufffdexe"
 
 
+@pytest.mark.parametrize("mark", "\x1b\x7f\x9b\u061c\u200e\u2029\u202a\u2066\ufeff")
+def test_no_character_of_a_name_can_hide(mark: str) -> None:
+    assert shown(f"a{mark}b") == "a\ufffdb"
+
+
 @pytest.mark.parametrize(
     "name",
-    [*HOSTILE, "", ".", "..", "a/b", "..\\..\\x", "CON", "nul.png", "com1", "a."],
+    [
+        *HOSTILE,
+        "",
+        ".",
+        "..",
+        "a/b",
+        "..\\..\\x",
+        "CON",
+        "nul.png",
+        "com1",
+        "LPT9.x",
+        "a.",
+    ],
 )
 def test_hostile_names_become_plain_files(name: str) -> None:
     stem = file_stem(name)
@@ -28,7 +45,7 @@ def test_hostile_names_become_plain_files(name: str) -> None:
     assert 0 < len(stem) <= 90
     assert not set(stem) & set('<>:"/\\|?*\n\x00')
     assert stem == stem.strip(" .")
-    assert stem.split(".")[0].upper() not in {"CON", "NUL", "COM1", ""}
+    assert stem.split(".")[0].upper() not in {"CON", "NUL", "COM1", "LPT9", ""}
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
