@@ -49,6 +49,40 @@ def test_a_painted_cell_is_one_of_its_size() -> None:
     assert found.nucleus_area_um2 == pytest.approx(np.pi * 3.8**2, rel=0.1)
 
 
+def test_cells_come_from_top_to_bottom() -> None:
+    upper, lower = painted(*cell(10.0, 25.0), *cell(27.0, 11.0))
+
+    assert upper.box.y_px < lower.box.y_px
+
+
+@pytest.mark.parametrize("off_um", [-2.0, 4.0, 7.5])
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_cell_is_flagged_where_a_side_of_the_frame_cuts_it(
+    side: str, off_um: float
+) -> None:
+    place = off_um if side in ("left", "top") else SIDE / UM_PX - off_um
+    x, y = (place, MIDDLE) if side in ("left", "right") else (MIDDLE, place)
+
+    (found,) = painted(*cell(x, y))
+
+    assert found.touches_border == (off_um < 5.5)
+
+
+def test_a_ragged_outline_is_trusted_less() -> None:
+    turns = 2 * np.pi * np.arange(3) / 3
+    arms = [
+        (MIDDLE + 5.5 * np.cos(turn), MIDDLE + 5.5 * np.sin(turn), 2.6, CYTOPLASM)
+        for turn in turns
+    ]
+
+    disc, nucleus = (MIDDLE, MIDDLE, 5.0, CYTOPLASM), (MIDDLE, MIDDLE, 3.5, NUCLEUS)
+
+    (smooth,), (ragged,) = painted(disc, nucleus), painted(disc, *arms, nucleus)
+
+    assert smooth.quality > 0.9
+    assert 0.5 < ragged.quality < 0.75
+
+
 @pytest.mark.parametrize("apart_um", [10.3, 11.0])
 def test_touching_cells_are_two(apart_um: float) -> None:
     first, second = MIDDLE - apart_um / 2, MIDDLE + apart_um / 2
@@ -73,6 +107,14 @@ def test_the_lobes_of_a_nucleus_are_one_cell(lobes: int) -> None:
     assert len(found.nucleus) == lobes
 
 
+def test_a_nucleus_ends_where_its_own_dark_cytoplasm_begins() -> None:
+    blue = (MIDDLE, 9.0, 5.5, (130, 110, 185)), (MIDDLE, 9.0, 3.8, (100, 60, 140))
+
+    found, _ = painted(*blue, *cell(MIDDLE, 26.0))
+
+    assert found.nucleus_area_um2 == pytest.approx(np.pi * 3.8**2, rel=0.1)
+
+
 REJECTED: dict[str, list[Disc]] = {
     "red cells": [(10.0, MIDDLE, 3.6, RED), (16.0, MIDDLE, 3.6, RED)],
     "a platelet": [(MIDDLE, MIDDLE, 1.5, PLATELET)],
@@ -83,6 +125,10 @@ REJECTED: dict[str, list[Disc]] = {
     "a platelet at the border": [(0.3, MIDDLE, 1.7, PLATELET)],
     "precipitate": [
         (8 + 1.8 * (n % 10), 14 + 2 * (n // 10), 0.4, (60, 20, 80)) for n in range(40)
+    ],
+    "a folded red cell": [
+        (MIDDLE, MIDDLE, 3.6, RED),
+        (MIDDLE, MIDDLE, 2.4, (147, 80, 81)),
     ],
     "a smudge": [(MIDDLE, MIDDLE, 6.0, (205, 196, 214))],
 }

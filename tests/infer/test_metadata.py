@@ -2,19 +2,24 @@
 
 import contextlib
 import io
+import math
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cellrot_infer import images
 from cellrot_infer.errors import FrameError
-from cellrot_infer.frames import judge_scales, read_frame
+from cellrot_infer.frames import agreed_size, judge_scales, read_frame
 from cellrot_infer.metadata import read_metadata
+from cellrot_infer.types import PixelSize
 from tests.infer.images import EVERY_KIND, FRAMES, field, saved, tiff
 
 PER_CM = 1e4 / 0.1  # pixels in a centimetre at 0.1 um
@@ -38,9 +43,24 @@ def bmp(pixels_per_metre: int) -> bytes:
     return bytes(data)
 
 
+def png_of_proportions(pixels_per_unit: int) -> bytes:
+    """Return a PNG that says how wide to high its pixels are, without a unit."""
+    chunk = b"pHYs" + struct.pack(">IIB", pixels_per_unit, pixels_per_unit, 0)
+    framed = struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return EVERY_KIND["PNG"][:33] + framed + EVERY_KIND["PNG"][33:]
+
+
+def jfif_per_cm(pixels_per_cm: int) -> bytes:
+    data = bytearray(EVERY_KIND["JPEG"])
+    at = data.index(b"JFIF\x00") + 7
+    struct.pack_into(">BHH", data, at, 2, pixels_per_cm, pixels_per_cm)
+    return bytes(data)
+
+
 SCALED = {
     "PNG pHYs": saved(Image.fromarray(field()), "PNG", dpi=(254_000, 254_000)),
     "JFIF": saved(Image.fromarray(field()), "JPEG", dpi=(25_400, 25_400)),
+    "JFIF per cm": jfif_per_cm(10_000),
     "JPEG EXIF": saved(Image.fromarray(field()), "JPEG", exif=exif(PER_CM)),
     "WebP EXIF": saved(Image.fromarray(field()), "WEBP", exif=exif(PER_CM)),
     "TIFF per cm": tiff(
@@ -64,7 +84,8 @@ SCALED = {
 
 @pytest.mark.parametrize("form", SCALED)
 def test_a_credible_pixel_size_is_found(form: str) -> None:
-    expected = 1.0 if form == "JFIF" else 0.1  # JFIF cannot hold less than 0.4 um
+    # two bytes of JFIF cannot hold less than 0.4 um
+    expected = 1.0 if form.startswith("JFIF") else 0.1
 
     assert read_metadata(SCALED[form]).pixel_size_um == pytest.approx(
         expected, rel=0.01
@@ -76,6 +97,9 @@ def test_a_credible_pixel_size_is_found(form: str) -> None:
     [
         saved(Image.fromarray(field()), "PNG", dpi=(72, 72)),
         saved(Image.fromarray(field()), "PNG", dpi=(254_000, 127_000)),
+        saved(Image.fromarray(field()), "PNG", dpi=(10_000, 10_000)),  # 2.54 um
+        saved(Image.fromarray(field()), "PNG", dpi=(1_500_000, 1_500_000)),  # 0.017 um
+        png_of_proportions(10_000_000),
         saved(Image.fromarray(field()), "JPEG", dpi=(300, 300)),
         tiff(field(), photometric="rgb", resolution=(10, 10), resolutionunit=1),
         tiff(field(), photometric="rgb", resolution=(0, 0), resolutionunit=2),
@@ -117,8 +141,11 @@ def test_further_pages_are_told_and_previews_are_not() -> None:
     assert read_metadata(two).has_more_pages
 
     buffer = io.BytesIO()
-    Image.fromarray(field()).save(buffer, "TIFF")
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(field(), photometric="rgb")
+        writer.write(field()[::2, ::2], photometric="rgb", subfiletype=1)
     assert not read_metadata(buffer.getvalue()).has_more_pages
+    assert not read_metadata(EVERY_KIND["TIFF"]).has_more_pages
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -139,11 +166,14 @@ def test_the_option_wins_over_the_file_and_a_contradiction_is_told(
 ) -> None:
     path = write(tmp_path / "a.png", SCALED["PNG pHYs"])
 
-    agreed, told = (read_frame(path, pixel_size_um=um) for um in (0.108, 0.112))
+    agreed, told, less = (
+        read_frame(path, pixel_size_um=um) for um in (0.108, 0.112, 0.09)
+    )
 
     assert agreed.warnings == ()
     assert told.pixel_size.um == 0.112
     assert told.warnings == ("the file says 0.1 um a pixel, 0.112 um was told",)
+    assert less.warnings == ("the file says 0.1 um a pixel, 0.09 um was told",)
 
 
 def test_a_pixel_too_coarse_to_tell_cells_by_is_refused(tmp_path: Path) -> None:
@@ -181,6 +211,21 @@ def test_a_frame_without_colour_has_a_warning(tmp_path: Path) -> None:
     assert frame.warnings == ("the image has no colour, and stains are told by colour",)
 
 
+def test_a_frame_of_one_hue_has_colour(tmp_path: Path) -> None:
+    yellow = np.full((64, 64, 3), (150, 200, 200), np.uint8)
+    data = cv2.imencode(".png", yellow)[1].tobytes()
+
+    assert read_frame(write(tmp_path / "a.png", data), pixel_size_um=0.1).warnings == ()
+
+
+def test_a_frame_whose_file_holds_further_images_has_a_warning(tmp_path: Path) -> None:
+    two = tiff(np.stack([field(), field()]), photometric="rgb")
+
+    frame = read_frame(write(tmp_path / "a.tif", two), pixel_size_um=0.1)
+
+    assert frame.warnings == ("only the first of the file's images was read",)
+
+
 @settings(max_examples=300)
 @given(data=st.data(), kind=st.sampled_from(sorted({*EVERY_KIND, *SCALED})))
 def test_a_damaged_header_is_read_or_refused(data: st.DataObject, kind: str) -> None:
@@ -215,6 +260,29 @@ def test_the_frames_of_a_slide_agree_on_their_scale() -> None:
     assert together == {scale}
 
 
+@pytest.mark.parametrize("unit_um", [0.05, 0.2])
+def test_the_scale_of_a_slide_is_a_median_with_its_error(unit_um: float) -> None:
+    sizes = [PixelSize(unit_um * part, "red cells") for part in (0.9, 1.0, 1.0, 1.1)]
+    deviation = 0.1 * math.sqrt(2 / 3)
+
+    agreed = agreed_size(sizes)
+
+    assert agreed is not None
+    assert agreed.um == pytest.approx(unit_um)
+    assert agreed.spread == pytest.approx(1.25 * deviation / math.sqrt(4))
+
+
+@pytest.mark.parametrize(("off", "agree"), [(0.1, True), (0.15, False)])
+def test_frames_agree_while_half_of_them_are_within_a_quarter(
+    off: float, agree: bool
+) -> None:
+    sizes = [
+        PixelSize(um, "red cells") for um in (1 - off, 1 - off, 1, 1 + off, 1 + off)
+    ]
+
+    assert (agreed_size(sizes) is not None) == agree
+
+
 def test_frames_of_two_objectives_do_not_agree(tmp_path: Path) -> None:
     paths = sorted((FRAMES / "bccd").glob("*.jpg"))[:4]
     for path in paths[:2]:  # the same size in pixels, half the scale
@@ -236,6 +304,18 @@ def test_images_of_another_size_have_a_scale_of_their_own(tmp_path: Path) -> Non
     assert len(scales) == 2
     ratio = scales[240, 320].um / scales[480, 640].um
     assert ratio == pytest.approx(2, rel=0.15)
+
+
+def test_images_that_are_read_in_parts_have_no_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = read_frame(FRAMES / "bccd" / "BloodImage_00007.jpg").pixels
+    path = write(tmp_path / "a.tif", tiff(pixels, photometric="rgb"))
+    assert judge_scales([path])
+
+    monkeypatch.setattr(images, "IN_PARTS_PX", 50_000)
+
+    assert judge_scales([path]) == {}
 
 
 def test_files_that_know_their_scale_or_are_damaged_have_no_say(tmp_path: Path) -> None:

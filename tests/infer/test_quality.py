@@ -83,6 +83,41 @@ def test_a_spoilt_field_is_named_for_its_fault(spoil: Spoil, reason: str) -> Non
         ), path.name
 
 
+def dim(pixels: Floats, _: Floats) -> Floats:
+    return pixels * 0.55
+
+
+def fading_a_little(pixels: Floats, _: Floats) -> Floats:
+    return pixels * np.linspace(1, 0.8, pixels.shape[1])[:, None].astype(np.float32)
+
+
+def partly_white(pixels: Floats, _: Floats) -> Floats:
+    white = pixels.copy()
+    white[:, : white.shape[1] * 2 // 5] = 255
+    return white
+
+
+def pink(pixels: Floats, _: Floats) -> Floats:
+    return np.asarray(pixels * np.array((1.7, 1, 1)), np.float32)
+
+
+@pytest.mark.parametrize("change", [dim, fading_a_little, partly_white, pink])
+def test_light_that_is_only_a_little_bad_has_no_warning(change: Spoil) -> None:
+    path, size_um = GOOD[0]
+
+    assert field_quality(spoilt(path, size_um, change), []).warnings == ()
+
+
+def test_the_light_of_a_field_is_measured() -> None:
+    fading = 10 ** -np.linspace(0, 0.15, 300)[:, None] * (220, 160, 230)
+    pixels = np.repeat(np.rint(fading)[None], 200, axis=0).astype(np.uint8)
+
+    quality = field_quality(Frame("light", pixels, PixelSize(0.2, "option")), [])
+
+    assert quality.fading == pytest.approx(0.15, abs=0.03)
+    assert 160 * 10**-0.15 < 255 * quality.illumination <= 160  # that of green
+
+
 def test_a_field_without_glass_is_crowded() -> None:
     checks = np.random.default_rng(0).integers(40, 160, (60, 80, 3)).astype(np.uint8)
     pixels = np.asarray(cv2.resize(checks, (800, 600)), np.uint8)

@@ -85,6 +85,53 @@ def test_a_size_that_cameras_have_is_believed_sooner_than_a_large_arc() -> None:
     assert found.um == pytest.approx(size_um(36), rel=0.1)
 
 
+def test_small_red_cells_of_a_large_field_are_looked_at_more_closely() -> None:
+    cells = [(820 + 90 * x, 820 + 90 * y, 12) for x in range(5) for y in range(5)]
+
+    found = estimate_pixel_size(painted(*cells, side=2000))
+
+    assert found is not None
+    assert found.um == pytest.approx(size_um(12), rel=0.1)
+
+
+def test_cells_of_a_few_pixels_tell_nothing() -> None:
+    cells = [(60 + 30 * x, 60 + 30 * y, 4) for x in range(10) for y in range(10)]
+
+    assert estimate_pixel_size(painted(*cells)) is None
+
+
+def test_the_size_is_that_on_which_most_of_the_area_agrees() -> None:
+    large = [(70, 70, 54), (200, 70, 54), (330, 70, 54)]
+    small = [(40 + 70 * n, 250, 21) for n in range(5)]
+
+    found = estimate_pixel_size(painted(*large, *small))
+
+    assert found is not None
+    assert found.um == pytest.approx(size_um(54), rel=0.1)
+
+
+def test_oval_cells_tell_the_mean_of_their_radii() -> None:
+    cells = [(60 + 90 * x, 60 + 90 * y, 33) for x in range(4) for y in range(4)]
+    oval = cv2.resize(painted(*cells), None, fx=1.2, fy=1)
+
+    found = estimate_pixel_size(np.asarray(oval, np.uint8))
+
+    assert found is not None
+    assert found.um == pytest.approx(size_um(33 * 1.1), rel=0.04)
+
+
+def test_cells_that_differ_make_it_less_sure() -> None:
+    places = [(60 + 90 * x, 60 + 90 * y) for x in range(4) for y in range(4)]
+    alike = [(x, y, 36) for x, y in places]
+    unlike = [(x, y, 30 + 10 * (n % 2)) for n, (x, y) in enumerate(places)]
+
+    one, other = (estimate_pixel_size(painted(*discs)) for discs in (alike, unlike))
+
+    assert one is not None
+    assert other is not None
+    assert other.spread > 1.1 * one.spread
+
+
 def test_a_size_told_by_hardly_any_red_cell_has_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), painted((0, 200, 36))[..., ::-1])

@@ -70,6 +70,15 @@ def saved(folder: Path, pixels: RGB = PIXELS, **options: Any) -> Path:  # noqa: 
     return path
 
 
+def pyramid(path: Path) -> Path:
+    """Write `PIXELS` and a copy half as large."""
+    options: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(PIXELS, subifds=1, **options)
+        writer.write(halved(PIXELS), subfiletype=1, **options)
+    return path
+
+
 def counted(image: LargeImage, classifier: Classifier, **chosen: Any) -> FrameResult:  # noqa: ANN401
     return analyze_large(image, classifier, Selection(**chosen))
 
@@ -130,6 +139,46 @@ def test_a_region_gives_the_cells_that_the_whole_has_there(
     assert part.record == whole.record
 
 
+def test_a_region_of_one_pixel_has_the_cell_whose_nucleus_is_around_it(
+    classifier: Classifier, whole: FrameResult
+) -> None:
+    for finding in whole.findings:
+        x, y = middle_px(finding.cell)
+        region = Box(int(x), int(y), 1, 1)
+        part = counted(in_tiles(FRAME), classifier, region=region, max_cells=1)
+
+        assert [found.cell for found in part.findings] == [finding.cell]
+
+
+def test_a_part_of_a_frame_is_counted_as_that_of_a_large_image(
+    classifier: Classifier,
+) -> None:
+    every = analyze_frame(FRAME, classifier).findings
+    for finding in every[:3]:
+        x, y = middle_px(finding.cell)
+        part = analyze_frame(FRAME, classifier, Selection(Box(int(x), int(y), 1, 1)))
+        assert [found.cell for found in part.findings] == [finding.cell]
+
+    some = analyze_frame(FRAME, classifier, Selection(max_cells=2))
+
+    assert some.findings == every[:2]
+    assert some.record.warnings == ("stopped at 2 cells, as asked",)
+
+
+def test_a_region_counts_in_pixels_of_the_image_at_any_level(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    image = open_large(pyramid(tmp_path / "slide.tif"), level=1, pixel_size_um=UM)
+    region = Box(330, 100, 310, 420)  # beyond the smaller copy, of 320 x 260
+    every = counted(image, classifier, level=1).findings
+    part = counted(image, classifier, level=1, region=region).findings
+    there = [f.cell for f in every if inside(region, *middle_px(f.cell))]
+    image.close()
+
+    assert 0 < len(there) < len(every)
+    assert [finding.cell for finding in part] == there
+
+
 def test_a_region_outside_of_the_image_is_refused(classifier: Classifier) -> None:
     selection = Selection(Box(640, 0, 50, 50))
     reason = r"a\.png: --region lies outside of its 640 x 520 pixels"
@@ -157,11 +206,7 @@ def test_no_more_cells_are_counted_than_asked_for_and_they_are_from_all_over(
 def test_cells_of_a_smaller_copy_are_given_in_pixels_of_the_image(
     tmp_path: Path, classifier: Classifier
 ) -> None:
-    path = tmp_path / "slide.tif"
-    options: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb"}
-    with tifffile.TiffWriter(path) as writer:
-        writer.write(PIXELS, subifds=1, **options)
-        writer.write(halved(PIXELS), subfiletype=1, **options)
+    path = pyramid(tmp_path / "slide.tif")
     results = []
     for level in (0, 1):
         image = open_large(path, level=level, pixel_size_um=UM)

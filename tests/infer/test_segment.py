@@ -10,7 +10,7 @@ import pytest
 
 from cellrot_infer.cytoplasm import calibrate
 from cellrot_infer.segment import find_cells, frame_density, segment
-from cellrot_infer.types import RGB, Box, Frame, PixelSize
+from cellrot_infer.types import RGB, Box, Frame, PixelSize, Polygon
 
 FRAMES = Path(__file__).parents[1] / "data" / "frames"
 PIXEL_SIZE_UM = {"bccd": 0.07, "pbc_fields": 0.1}
@@ -43,6 +43,10 @@ def overlap(one: Box, other: Box) -> float:
     return width * height / (areas - width * height)
 
 
+def area_px(polygon: Polygon) -> float:
+    return cv2.contourArea(np.array(polygon, np.int32))
+
+
 @pytest.mark.parametrize("folder", ["bccd", "pbc_fields"])
 def test_the_white_cells_of_real_frames_are_found(folder: str) -> None:
     for name, expected in white_cells(folder).items():
@@ -51,6 +55,19 @@ def test_the_white_cells_of_real_frames_are_found(folder: str) -> None:
 
         for box in expected:
             assert max(overlap(cell.box, box) for cell in cells) > 0.5, name
+
+
+def test_areas_and_boxes_are_those_of_the_outlines() -> None:
+    path = FRAMES / "bccd" / "BloodImage_00005.jpg"
+    cells = segment(Frame(path.name, read(path), PixelSize(0.07, "option")))
+
+    assert any(len(cell.nucleus) > 1 for cell in cells)
+    for cell in cells:
+        lobes = sum(area_px(lobe) for lobe in cell.nucleus)
+        assert cell.area_um2 == pytest.approx(area_px(cell.outline) * 0.07**2)
+        assert cell.nucleus_area_um2 == pytest.approx(lobes * 0.07**2)
+        corner, end = np.min(cell.outline, axis=0), np.max(cell.outline, axis=0) + 1
+        assert cell.box == Box(*corner.tolist(), *(end - corner).tolist())
 
 
 def test_what_is_known_of_the_stain_is_not_learnt_again() -> None:

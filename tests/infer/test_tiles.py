@@ -1,5 +1,7 @@
 """However an image is cut, its cells are those of one piece."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,6 +98,13 @@ def test_every_pixel_is_in_one_core(
         assert inside(box, core.x_px, core.y_px)
 
     assert (times == 1).all()
+
+
+def test_a_point_on_a_seam_is_in_one_core() -> None:
+    cores = [tile.core for tile in Grid(300, 200, 50).tiles(2)]
+
+    for x, y in product(range(0, 300, 25), range(0, 200, 25)):
+        assert sum(inside(core, x, y) for core in cores) == 1
 
 
 @given(st.integers(0, 4), st.integers(0, 3), st.sampled_from([61, 128, 151, 256, 391]))
