@@ -15,6 +15,7 @@ from cellrot_infer.intervals import wilson
 from cellrot_infer.types import Lineage, RatioRule, Report, Scheme
 
 KEYS = {"excluded", "lineages", "ratios", "precision_points"}
+OTHER = "other"  # what is in no lineage
 DEFAULT = Path(__file__).with_name("lineages.toml")
 
 
@@ -77,14 +78,14 @@ def lineage_counts(counts: Mapping[str, int], scheme: Scheme) -> dict[str, int]:
     for label, count in counts.items():
         if label not in scheme.excluded:
             found[lineage_of(label, scheme)] += count
-    order = (*(lineage.name for lineage in scheme.lineages), "other")
+    order = (*(lineage.name for lineage in scheme.lineages), OTHER)
     return {name: found[name] for name in order if found[name]}
 
 
 def lineage_of(label: str, scheme: Scheme) -> str:
     """Return the lineage of the class `label`, `other` where it has none."""
     hits = (entry.name for entry in scheme.lineages if label in entry.classes)
-    return next(hits, "other")
+    return next(hits, OTHER)
 
 
 def count_ratios(
@@ -131,6 +132,8 @@ def _scheme(values: dict[str, Any]) -> Scheme:
         for name, classes in tables["lineages"].items()
     }
     _check_once(chain(*lineages.values()))
+    if OTHER in lineages:
+        raise ValueError(f"{OTHER!r} is what is in no lineage; give it another name")
     return Scheme(
         _names(values.get("excluded", []), "'excluded'"),
         tuple(Lineage(name, classes) for name, classes in lineages.items()),

@@ -158,8 +158,16 @@ def opened(mask: Mask, radius_um: float) -> Mask:
 
 
 def closed(mask: Mask, radius_um: float) -> Mask:
-    """Return `mask` with the gaps that discs of `radius_um` cannot enter."""
-    return ~opened(~mask, radius_um)
+    """Return `mask` with the gaps that discs of `radius_um` cannot enter.
+
+    They come from outside, too: what is next to the border goes on behind it.
+    """
+    margin_px = int(radius_um / WORKING_PIXEL_UM) + 1
+    sides = (margin_px,) * 4
+    wide = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_REPLICATE)
+    gaps = opened(np.asarray(wide) == 0, radius_um)
+    inside = slice(margin_px, -margin_px)
+    return ~gaps[inside, inside]
 
 
 def filled(mask: Mask, largest_um2: float = np.inf) -> Mask:

@@ -69,7 +69,10 @@ def correct(report: Report, corrections: str, source: str = "corrections") -> Re
     found = {(plain(each.frame), each.number): each for each in report.findings}
     if len(found) < len(report.findings):
         raise ReportError(f"{source}: two frames of the report have the same name")
-    labels = {plain(label): label for label in page_labels(report)}
+    offered = set(page_labels(report))
+    labels = {plain(label): label for label in offered}
+    if len(labels) < len(offered):
+        raise ReportError(f"{source}: two classes of the report read the same")
     words: dict[tuple[str, int], Correction] = {}
     for line, row in _rows(corrections, source):
         try:
@@ -162,6 +165,8 @@ def _rows(corrections: str, source: str) -> Iterator[tuple[int, dict[str, str]]]
             f"{source}: no table of corrections (it lacks {', '.join(missing)}); "
             "save it from the HTML report"
         )
+    if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+        raise ReportError(f"{source}: has more than one column {twice[0]}")
     for line, cells in rows:
         if len(cells) != len(columns):
             raise ReportError(

@@ -81,7 +81,7 @@ def red_cell_arcs(pixels: RGB) -> list[Arc]:
     density = stain.blurred(density, 1.0)
     total = np.clip(stain.total_dye(density), 0, 0.5)
     level = EDGE_LEVEL * stain.two_class_threshold(total, 0, 0.5)
-    dyed = _filled(total > max(level, FAINTEST_EDGE))
+    dyed = total > max(level, FAINTEST_EDGE)
     nuclear = stain.nuclear_stain(density) > NUCLEAR
     arcs = (arc for points in _pieces(dyed) if (arc := _arc(points)))
     return [arc for arc in arcs if not _has_nucleus(arc, nuclear)]
@@ -218,14 +218,3 @@ def _middle(pixels: RGB) -> RGB:
     height, width = pixels.shape[:2]
     rows = slice(height // 4, height - height // 4)
     return pixels[rows, width // 4 : width - width // 4]
-
-
-def _filled(mask: Mask) -> Mask:
-    """Return the mask with its round holes filled: the pale centres of red cells."""
-    whole = mask.astype(np.uint8)
-    contours, tree = cv2.findContours(whole, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    for contour, links in zip(contours, tree[0] if contours else (), strict=True):
-        hull = cv2.contourArea(cv2.convexHull(contour))
-        if links[3] >= 0 and cv2.contourArea(contour) > 0.85 * hull:
-            cv2.drawContours(whole, [contour], -1, 1, -1)
-    return whole > 0

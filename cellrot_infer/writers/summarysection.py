@@ -11,7 +11,7 @@ from cellrot_infer.differential import (
     needed_cells,
     share_of,
 )
-from cellrot_infer.lineages import Ratio, count_ratios, lineage_shares
+from cellrot_infer.lineages import OTHER, Ratio, count_ratios, lineage_shares
 from cellrot_infer.types import RatioRule, Report
 from cellrot_infer.writers.markup import percent_range, ratio_text, readable, text
 from cellrot_infer.writers.pagedata import page_labels
@@ -41,7 +41,7 @@ def summary_section(report: Report) -> str:
 def _lineages(report: Report) -> str:
     found = {share.label: share for share in lineage_shares(report)}
     none = share_of("", 0, denominator(report))
-    order = (*(lineage.name for lineage in report.scheme.lineages), "other")
+    order = (*(lineage.name for lineage in report.scheme.lineages), OTHER)
     items = "\n".join(
         LINEAGE.format(
             key=escape(shown(name)),

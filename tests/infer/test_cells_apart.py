@@ -49,6 +49,16 @@ def test_a_painted_cell_is_one_of_its_size() -> None:
     assert found.nucleus_area_um2 == pytest.approx(np.pi * 3.8**2, rel=0.1)
 
 
+@pytest.mark.parametrize("gap_um", [0.7, 1.0])
+def test_a_whole_cell_beside_the_border_is_as_in_the_middle(gap_um: float) -> None:
+    (inside,) = painted(*cell(MIDDLE))
+    (beside,) = painted(*cell(MIDDLE, 5.5 + gap_um))
+
+    assert beside.area_um2 == pytest.approx(inside.area_um2, rel=0.01)
+    assert beside.quality == pytest.approx(inside.quality, abs=0.01)
+    assert not beside.touches_border
+
+
 def test_cells_come_from_top_to_bottom() -> None:
     upper, lower = painted(*cell(10.0, 25.0), *cell(27.0, 11.0))
 

@@ -159,6 +159,7 @@ def test_what_is_excluded_is_counted_and_has_no_share() -> None:
         ("linages = {}", "'linages' is unknown"),
         ("[lineages]\na = 'b'", "lineage 'a' is 'b', expected a list of names"),
         ("[lineages]\na = ['x']\nb = ['x']", "'x' is in two lineages"),
+        ("[lineages]\nother = ['x']", "'other' is what is in no lineage"),
         ("[ratios.q]\nabove = []", "ratio 'q' needs 'above' and 'below'"),
         ("[ratios.q]\nabove = []\nbelow = []\nof = []", "and nothing else"),
         (

@@ -103,6 +103,15 @@ def test_frames_that_cannot_be_told_apart_are_refused() -> None:
         correct(report, table(row_of(0, "blast", report)))
 
 
+def test_classes_that_cannot_be_told_apart_are_refused() -> None:
+    names = ("a\tb", "a\nb")
+    provenance = replace(SLIDE.provenance, class_names=names)
+    report = replace(SLIDE, provenance=provenance)
+
+    with pytest.raises(ReportError, match="two classes of the report read the same"):
+        correct(report, table(row_of(0, "a\tb", report)))
+
+
 def test_a_spreadsheet_may_have_saved_it_with_semicolons() -> None:
     corrected = correct(SLIDE, table(row_of(0, "blast"), delimiter=";"))
     assert corrected.findings[0].label == "blast"
@@ -162,6 +171,7 @@ def test_two_words_on_one_cell_are_refused() -> None:
         (",".join(COLUMNS) + "\nx,1\n", "line 2: 2 columns, expected 7"),
         (",".join(COLUMNS) + "\n" + 8 * "x,", "line 2: 9 columns, expected 7"),
         (",".join(COLUMNS) + "\n", "holds no corrections"),
+        (",".join(COLUMNS) + ",label\n", "more than one column label"),
         ("a" * 200_000, "line 1: no valid CSV"),
         (",".join(COLUMNS) + "\n" + "a" * 200_000, "line 2: no valid CSV"),
     ],
