@@ -101,8 +101,8 @@ def turned(classifier: Classifier, cells: Cells) -> list[float]:
     for draw in range(DRAWS):
         predictions = seen(classifier, cells, turned_at_random(draw))
         predicted = predictions.probabilities.argmax(axis=1)
-        judge = metrics.judge(cells.labels, predicted, len(cells.class_names))
-        scores.append(float(judge.estimate(metrics.macro_f1)[0]))
+        counts = metrics.confusion(cells.labels, predicted, len(cells.class_names))
+        scores.append(float(metrics.macro_f1(counts)))
     return [float(np.mean(scores)), min(scores), max(scores)]
 
 

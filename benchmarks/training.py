@@ -74,9 +74,13 @@ def main() -> None:
         {"model": model, **figures(trial, times[model], times.get(PLAIN))}
         for model, trial in trials.items()
     ]
-    about = {"machine": machine(device), "objective": options.objective}
-    about["precision"] = options.precision
-    result = {**about, "side_px": options.side_px, "rounds": options.rounds}
+    result = {
+        "machine": machine(device),
+        "objective": options.objective,
+        "precision": options.precision,
+        "side_px": options.side_px,
+        "rounds": options.rounds,
+    }
     make_folder(options.out.parent)
     write_text(options.out, json.dumps({**result, "rows": rows}, indent=2) + "\n")
     print(f"{result['machine']}, objective {options.objective}, {options.side_px} px")

@@ -72,7 +72,10 @@ def correct(report: Report, corrections: str, source: str = "corrections") -> Re
     offered = set(page_labels(report))
     labels = {plain(label): label for label in offered}
     if len(labels) < len(offered):
-        raise ReportError(f"{source}: two classes of the report read the same")
+        raise ReportError(
+            f"{source}: two classes of the report read the same; rename one in the "
+            "file for --lineages"
+        )
     words: dict[tuple[str, int], Correction] = {}
     for line, row in _rows(corrections, source):
         try:
@@ -166,7 +169,10 @@ def _rows(corrections: str, source: str) -> Iterator[tuple[int, dict[str, str]]]
             "save it from the HTML report"
         )
     if twice := [name for name in COLUMNS if columns.count(name) > 1]:
-        raise ReportError(f"{source}: has more than one column {twice[0]}")
+        raise ReportError(
+            f"{source}: has more than one column {twice[0]}; save it again from the "
+            "HTML report"
+        )
     for line, cells in rows:
         if len(cells) != len(columns):
             raise ReportError(

@@ -8,17 +8,19 @@ from torch import Tensor, nn
 class Correlation(nn.Module):
     """Slides kernels over maps; what it multiplies in training may be narrower.
 
-    Recent processors multiply bf16 eight times as fast as float32, but move it no
-    faster than they convert it: maps stay as they are, only the products are narrow.
+    Recent processors multiply bf16 far faster than float32, but gain little where maps
+    are only passed on: those stay as they are, the products alone are narrow.
     """
 
-    products: torch.dtype | None = None  # None: that of the maps
+    products: torch.dtype | None = None  # None: what torch, or its autocast, chooses
     stride: int
     padding: int
 
     def correlate(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        """Return maps (N, C_out, H, W) of the type of `x`, (N, C_in, H', W')."""
-        kind = self.products if self.training and self.products else x.dtype
+        """Return maps (N, C_out, H, W) from `x` (N, C_in, H', W')."""
+        if self.products is None or not self.training:
+            return F.conv2d(x, kernel, bias, self.stride, self.padding)
+        kind = self.products
         maps, kernel, bias = x.to(kind), kernel.to(kind), bias.to(kind)
         return F.conv2d(maps, kernel, bias, self.stride, self.padding).to(x.dtype)
 

@@ -259,6 +259,14 @@ def test_products_are_narrow_in_training_and_nowhere_else(layer: nn.Module) -> N
     assert all(part.grad is not None for part in layer.parameters())
 
 
+@pytest.mark.parametrize(
+    "layer", [HarmonicConv2d(MIXED, MIXED), ScaledConv2d(20, 8, 3)]
+)
+def test_autocast_keeps_its_narrow_maps(layer: nn.Module) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.train()(torch.randn(2, 20, 9, 9)).dtype == torch.bfloat16
+
+
 def test_turning_an_image_is_drawing_it_turned() -> None:
     image = drawn(COLOURS, 64)
 
