@@ -167,8 +167,9 @@ def _within_reach(one: Nucleus, corners: NDArray[np.float64]) -> Mask:
 
 
 def _gap_um(one: Points, other: Points) -> float:
-    away = one[:, None] - other[None]
-    return float(np.sqrt(np.square(away).sum(axis=2).min())) * WORKING_PIXEL_UM
+    (x, y), (other_x, other_y) = one.T[..., None], other.T
+    squared = np.square(x - other_x) + np.square(y - other_y)
+    return float(np.sqrt(squared.min())) * WORKING_PIXEL_UM
 
 
 def _filling(outline: Points, cells: Components) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cellrot_infer import stain
 from cellrot_infer.cytoplasm import (
@@ -26,7 +27,7 @@ from cellrot_infer.regions import (
     opened,
     within,
 )
-from cellrot_infer.types import Floats, Mask, Polygon
+from cellrot_infer.types import Floats, Mask
 
 MARGIN_UM = 2.0  # around a body, so that its edges are seen
 THREAD_UM = 0.8
@@ -106,9 +107,10 @@ def _hull(mask: Mask) -> Mask:
 
 
 Size = tuple[float, float]  # height, width
+Points = NDArray[np.int32]  # (N, 2): x, y
 
 
-def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Polygon]:
+def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Points]:
     """Return the outer outlines of `mask` in pixels of the frame.
 
     The mask is of a `window` of a `grid` of so many rows and columns over a `frame` of
@@ -130,5 +132,4 @@ def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Polygo
     contours, _ = cv2.findContours(
         (fine > 0.5).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    outlines = (contour[:, 0] + first.astype(int) for contour in contours)
-    return [tuple(map(tuple, o.tolist())) for o in outlines if len(o) > 2]
+    return [c[:, 0] + first.astype(np.int32) for c in contours if len(c) > 2]

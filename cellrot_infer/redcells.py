@@ -105,7 +105,8 @@ def looks_red_beside(density: Floats, surprise: Floats, cytoplasm: Mask) -> Mask
     sample = density[cytoplasm]
     if len(sample) < LEAST_SAMPLE_PX:
         return None
-    off = np.linalg.norm(sample - np.median(sample, axis=0), axis=1)
+    off = sample - np.median(sample, axis=0)
+    off = np.einsum("nc,nc->n", off, off)
     sample = sample[off <= np.percentile(off, TYPICAL_SHARE)]
     covariance = 1.5 * np.cov(sample.T) + np.eye(3) * CAMERA_NOISE**2
     own = _surprise(density, sample.mean(axis=0), covariance)

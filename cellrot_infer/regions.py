@@ -173,12 +173,13 @@ def closed(mask: Mask, radius_um: float) -> Mask:
 def filled(mask: Mask, largest_um2: float = np.inf) -> Mask:
     """Return `mask` without its holes smaller than `largest_um2`."""
     whole = mask.astype(np.uint8)
-    contours, tree = cv2.findContours(whole, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    for contour, links in zip(contours, tree[0] if contours else (), strict=True):
-        is_hole = links[3] >= 0
+    contours, tree = cv2.findContours(whole, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = tree[0, :, 3] if contours else ()
+    for contour, parent in zip(contours, parents, strict=True):
+        is_hole = parent >= 0
         if is_hole and cv2.contourArea(contour) * PIXEL_UM2 < largest_um2:
             cv2.drawContours(whole, [contour], -1, 1, -1)
-    return whole > 0
+    return whole.view(bool)
 
 
 def nearest(labels: Labels) -> tuple[Labels, Floats]:

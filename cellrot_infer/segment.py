@@ -22,7 +22,7 @@ from cellrot_infer.cytoplasm import (
 )
 from cellrot_infer.lobes import Nucleus, join_lobes
 from cellrot_infer.nuclei import find_lobes, nuclear_threshold, sharpened
-from cellrot_infer.outline import Drawn, draw_cell, polygons
+from cellrot_infer.outline import Drawn, Points, draw_cell, polygons
 from cellrot_infer.redcells import is_fold
 from cellrot_infer.regions import (
     WORKING_PIXEL_UM,
@@ -207,18 +207,18 @@ def _cell(
 ) -> Cell:
     height, width = size_px
     grid, full = (shape[0], shape[1]), (height, width)
-    outline = max(polygons(drawn.cell, drawn.window, grid, full), key=_area_px)
-    lobes = tuple(polygons(drawn.nucleus, drawn.window, grid, full))
+    outline = max(polygons(drawn.cell, drawn.window, grid, full), key=cv2.contourArea)
+    lobes = polygons(drawn.nucleus, drawn.window, grid, full)
     pixel_um2 = pixel_size_um**2
-    x, y, box_width, box_height = cv2.boundingRect(np.array(outline, np.int32))
+    x, y, box_width, box_height = cv2.boundingRect(outline)
     margin = width / shape[1]
     right, bottom = width - x - box_width, height - y - box_height
     return Cell(
         box=Box(x, y, box_width, box_height),
-        outline=outline,
-        nucleus=lobes,
-        area_um2=_area_px(outline) * pixel_um2,
-        nucleus_area_um2=sum(map(_area_px, lobes)) * pixel_um2,
+        outline=_polygon(outline),
+        nucleus=tuple(map(_polygon, lobes)),
+        area_um2=cv2.contourArea(outline) * pixel_um2,
+        nucleus_area_um2=sum(map(cv2.contourArea, lobes)) * pixel_um2,
         touches_border=min(x, y, right, bottom) <= margin,
         quality=_quality(drawn),
     )
@@ -230,5 +230,5 @@ def _quality(drawn: Drawn) -> float:
     return round(min(max(smooth, 0.0), 1.0), 3)
 
 
-def _area_px(polygon: Polygon) -> float:
-    return float(cv2.contourArea(np.array(polygon, np.int32)))
+def _polygon(points: Points) -> Polygon:
+    return tuple(zip(*points.T.tolist(), strict=True))

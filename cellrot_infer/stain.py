@@ -86,13 +86,16 @@ def _fitted(
     """
     stiffness, rounds = how
     slopes = np.zeros((6, 3), np.float32)
-    glass: Mask = np.zeros(gained.shape[1], bool)
+    share = 0.0
     for tolerance in rounds:
-        glass = np.all(np.abs(gained - slopes.T @ terms) < tolerance, axis=0)
+        off = np.abs(gained - slopes.T @ terms)
+        glass = np.maximum(np.maximum(off[0], off[1]), off[2]) < tolerance
+        share = np.count_nonzero(glass) / len(glass)
         if np.count_nonzero(glass) < FEWEST_GLASS_PX:
             break
-        slopes = _fit(terms[:, glass], gained[:, glass], stiffness)
-    return Glass(light, slopes, float(glass.mean()))
+        # zeros cost less than to pick what is glass out of rows
+        slopes = _fit(terms * glass, gained, stiffness * np.count_nonzero(glass))
+    return Glass(light, slopes, share)
 
 
 def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floats:
@@ -176,7 +179,7 @@ def squared_distance(density: Floats, mean: Moments, covariance: Moments) -> Flo
 def thinned(field: NDArray[T]) -> NDArray[T]:
     """Return every so many rows and columns of `field`, enough to measure it."""
     height, width = field.shape[:2]
-    step = max(1, int(np.sqrt(height * width / SAMPLE_PX)))
+    step = max(1, round(np.sqrt(height * width / SAMPLE_PX)))
     return field[::step, ::step]
 
 
@@ -230,7 +233,10 @@ def _brightest_common(pixels: RGB) -> Floats:
 
 
 def _fit(terms: Floats, values: Floats, stiffness: float) -> Floats:
-    """Return the slopes (6, 3) that explain `values` (3, N), held near zero."""
-    held = np.diag([1e-3, 1, 1, 1, 1, 1]) * stiffness * terms.shape[1]
+    """Return the slopes (6, 3) that explain `values` (3, N), held near zero.
+
+    A pixel whose `terms` (6, N) are zeros has no say.
+    """
+    held = np.diag([1e-3, 1, 1, 1, 1, 1]) * stiffness
     slopes = np.linalg.solve(terms @ terms.T + held, terms @ values.T)
     return slopes.astype(np.float32)
