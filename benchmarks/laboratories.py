@@ -28,12 +28,12 @@ from cellrot_infer.card import ModelCard
 from cellrot_infer.certificate import turn
 from cellrot_infer.classify import Classifier, gathered
 from cellrot_infer.decision import Verdict, decide
+from cellrot_infer.field import Field
 from cellrot_infer.files import write_text
 from cellrot_infer.patches import cut_patches
-from cellrot_infer.quality import field_quality
+from cellrot_infer.quality import find_focus
 from cellrot_infer.restain import as_at_home, unlikeness
-from cellrot_infer.segment import segment_stained
-from cellrot_infer.stain import find_glass
+from cellrot_infer.segment import segment_field
 from cellrot_infer.types import Box, Cell, Patches, Predictions
 from cellrot_train import metrics
 from cellrot_train.cells import Cells, labelled_cells
@@ -210,10 +210,10 @@ def bccd_cells(data: Path, card: ModelCard) -> Elsewhere:
         kind, frame = kinds[Path(entry.frame.name).name], entry.frame
         if kind in BCCD_TYPES and len(entry.white_cells) == 1:
             cell = boxed(entry.white_cells[0], frame.pixel_size_um)
-            light = find_glass(frame.pixels).light
+            field = Field.of(frame)
+            _, colours = segment_field(field)
+            light, focus = field.glass.light, find_focus(field.density)
             raw.append(cut_patches(frame, [cell], card.pixel_size_um, light))
-            found, colours = segment_stained(frame)
-            focus = field_quality(frame, found).focus
             seen.append(as_at_home(raw[-1], light, colours, focus, card))
             areas.append(cell.area_um2)
             homes.append(unlikeness(colours, card.stain) < 1)

@@ -31,6 +31,7 @@ import matplotlib.pyplot as plt
 from cellrot_infer.classify import Classifier
 from cellrot_infer.counting import Request
 from cellrot_infer.devices import available_threads
+from cellrot_infer.field import Field
 from cellrot_infer.files import make_folder, write_text
 from cellrot_infer.frames import judge_scales, read_frame
 from cellrot_infer.journal import FileState, Journal, Kept
@@ -39,10 +40,11 @@ from cellrot_infer.outputs import frame_pictures
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.pipeline import analyze_frame
 from cellrot_infer.quality import field_quality
+from cellrot_infer.restain import as_at_home
 from cellrot_infer.resume import take_up
 from cellrot_infer.run import Run, share_threads
 from cellrot_infer.scan import Quiet
-from cellrot_infer.segment import segment
+from cellrot_infer.segment import segment_field
 from cellrot_infer.slides import find_slides
 from cellrot_infer.writers.json import read_report
 from tests.e2e.killing import small_slides
@@ -147,14 +149,19 @@ def time_stages(
     """Count the image at `path`; add what each stage takes to `spent`."""
     with timed(spent, "read"):
         frame = read_frame(path, pixel_size_um=0.1)
+    with timed(spent, "light and density"):
+        field = Field.of(frame)
     with timed(spent, "segment"):
-        cells = segment(frame)
+        cells, colours = segment_field(field)
+    with timed(spent, "judge the field"):
+        focus = field_quality(field, cells).focus
+    card, light = classifier.card, field.glass.light
     with timed(spent, "cut patches"):
-        patches = cut_patches(frame, cells, classifier.card.pixel_size_um)
+        patches = cut_patches(frame, cells, card.pixel_size_um, light)
+    with timed(spent, "colours of the laboratory"):
+        patches = as_at_home(patches, light, colours, focus, card)
     with timed(spent, "classify"):
         classifier.classify(patches)
-    with timed(spent, "judge the field"):
-        field_quality(frame, cells)
     result = analyze_frame(frame, classifier)
     with timed(spent, "pictures for the report"):
         pictures = frame_pictures(result, ("html",))

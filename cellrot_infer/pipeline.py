@@ -12,6 +12,7 @@ from cellrot_infer.card import ModelCard
 from cellrot_infer.classify import Classifier
 from cellrot_infer.decision import decide
 from cellrot_infer.errors import FrameError
+from cellrot_infer.field import Field
 from cellrot_infer.frames import Scales, judge_scales, read_frame
 from cellrot_infer.images import is_large
 from cellrot_infer.largeimage import LargeImage, in_tiles, open_large
@@ -23,8 +24,7 @@ from cellrot_infer.recut import Recut
 from cellrot_infer.reference import fits
 from cellrot_infer.restain import as_at_home, unlikeness
 from cellrot_infer.scan import QUIET, Progress, Scan, scan
-from cellrot_infer.segment import segment_stained
-from cellrot_infer.stain import find_glass
+from cellrot_infer.segment import segment_field
 from cellrot_infer.tiles import check_region, inside, middle_px
 from cellrot_infer.types import (
     EVERYTHING,
@@ -211,11 +211,11 @@ def analyze_frame(
     if not fits(frame):
         return analyze_large(in_tiles(frame), classifier, selection)
     card = classifier.card
-    found, colours = segment_stained(frame)
-    cells = _selected(found, selection, frame)
-    light = find_glass(frame.pixels).light
+    field = Field.of(frame)
+    found, colours = segment_field(field)
+    cells, light = _selected(found, selection, frame), field.glass.light
     patches = cut_patches(frame, cells, card.pixel_size_um, light)
-    quality = field_quality(frame, found)
+    quality = field_quality(field, found)
     seen = as_at_home(patches, light, colours, quality.focus, card)
     predictions = classifier.classify(seen)
     at_home = unlikeness(colours, card.stain) < 1

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 
 from cellrot_infer import stain
-from cellrot_infer.types import RGB, Cell, Floats, Frame
+from cellrot_infer.field import Field
+from cellrot_infer.regions import PIXEL_UM2, WORKING_PIXEL_UM
+from cellrot_infer.types import RGB, Cell, Floats
 
-MEASURING_PIXEL_UM = 0.2
+NOISE_UM = 0.14  # is not detail
 FINE_UM, COARSE_UM = 0.3, 1.0  # detail smaller than this, against all of it
 DYED = 0.08  # decades in all colours
 SATURATED = 254  # grey level
@@ -68,33 +70,32 @@ class FieldQuality:
         )
 
 
-def field_quality(frame: Frame, cells: list[Cell]) -> FieldQuality:
-    """Return how far `frame`, in which `cells` were found, can be trusted."""
-    small = stain.shrink(frame.pixels, frame.pixel_size_um / MEASURING_PIXEL_UM)
-    glass = stain.find_glass(small)
-    dye = _dye(small, glass)
+def field_quality(field: Field, cells: list[Cell]) -> FieldQuality:
+    """Return how far `field`, in which `cells` were found, can be trusted."""
+    glass, dye = field.glass, _dye(field.density)
     dyed = dye[dye > DYED]
     return FieldQuality(
         focus=_focus(dye),
         illumination=float(glass.light[1]) / 255,
-        saturated=_saturated(small),
+        saturated=_saturated(field.pixels),
         fading=_fading(glass),
         stain=float(np.percentile(dyed, 90)) if dyed.size else 0.0,
         glass=glass.share,
         dyed=dyed.size / dye.size,
-        density=sum(cell.area_um2 for cell in cells)
-        / (dye.size * MEASURING_PIXEL_UM**2),
+        density=sum(cell.area_um2 for cell in cells) / (dye.size * PIXEL_UM2),
     )
 
 
-def find_focus(small: RGB, glass: stain.Glass) -> float:
-    """Return the focus of a field of 0.2 um a pixel, as `FieldQuality` has it."""
-    return _focus(_dye(small, glass))
+def find_focus(density: Floats) -> float:
+    """Return the focus of a field of this density, as `FieldQuality` has it.
+
+    The density is at the scale at which cells are sought, and not smoothed.
+    """
+    return _focus(_dye(density))
 
 
-def _dye(small: RGB, glass: stain.Glass) -> Floats:
-    dye = stain.total_dye(stain.optical_density(small, glass))
-    return _soft(dye, MEASURING_PIXEL_UM * 0.7)
+def _dye(density: Floats) -> Floats:
+    return _soft(stain.total_dye(density), NOISE_UM)
 
 
 def _focus(dye: Floats) -> float:
@@ -107,7 +108,7 @@ def _focus(dye: Floats) -> float:
 
 
 def _soft(dye: Floats, sigma_um: float) -> Floats:
-    return stain.blurred(dye, sigma_um / MEASURING_PIXEL_UM)
+    return stain.blurred(dye, sigma_um / WORKING_PIXEL_UM)
 
 
 def _saturated(pixels: RGB) -> float:

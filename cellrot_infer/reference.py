@@ -18,7 +18,7 @@ from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.nuclei import FAINTEST
 from cellrot_infer.quality import find_focus
 from cellrot_infer.regions import WORKING_PIXEL_UM
-from cellrot_infer.segment import SMOOTHING_UM
+from cellrot_infer.segment import smoothed
 from cellrot_infer.tiles import BLOCK, Grid
 from cellrot_infer.types import RGB, Box, Floats, Frame
 
@@ -59,8 +59,7 @@ class Reference:
 
         `at` is where the pixels are in the image.
         """
-        density = stain.optical_density(pixels, self.glass, at)
-        return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
+        return smoothed(stain.optical_density(pixels, self.glass, at))
 
 
 def fits(frame: Frame) -> bool:
@@ -91,12 +90,11 @@ def _learnt(fields: Sequence[RGB], *, even: bool) -> Reference:
         slopes = np.zeros_like(glass.slopes)
         slopes[0] = glass.slopes[0]
         glass = replace(glass, slopes=slopes)
-    density = stain.optical_density(pixels, glass)
-    density = stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
-    known = calibrate(density)
+    known = calibrate(smoothed(stain.optical_density(pixels, glass)))
     if np.isinf(known.nuclear_threshold):  # no nucleus in the sample
         known = replace(known, nuclear_threshold=FAINTEST)
-    focus = float(np.median([find_focus(field, glass) for field in fields]))
+    densities = (stain.optical_density(field, glass) for field in fields)
+    focus = float(np.median([find_focus(density) for density in densities]))
     return Reference(glass, known, focus)
 
 

@@ -20,6 +20,7 @@ from cellrot_infer.cytoplasm import (
     find_bodies,
     survey,
 )
+from cellrot_infer.field import Field
 from cellrot_infer.lobes import Nucleus, join_lobes
 from cellrot_infer.nuclei import find_lobes, nuclear_threshold, sharpened
 from cellrot_infer.outline import Drawn, Points, draw_cell, polygons
@@ -55,13 +56,13 @@ def segment(frame: Frame) -> list[Cell]:
     Cells at the border of the frame are kept and flagged. The same frame gives the same
     cells.
     """
-    cells, _ = segment_stained(frame)
+    cells, _ = segment_field(Field.of(frame))
     return cells
 
 
-def segment_stained(frame: Frame) -> tuple[list[Cell], StainColours | None]:
-    """Return the cells of `frame`, and the colours of its stain where it shows them."""
-    density = frame_density(frame)
+def segment_field(field: Field) -> tuple[list[Cell], StainColours | None]:
+    """Return the cells of `field`, and the colours of its stain where it shows them."""
+    density, frame = smoothed(field.density), field.frame
     score = stain.nuclear_stain(density)
     threshold = nuclear_threshold(score)
     lobes = find_lobes(score, threshold)
@@ -80,8 +81,8 @@ def find_cells(
 ) -> list[Cell]:
     """Return the cells of a part of a field, of whose stain all is `known`.
 
-    `density` is at the working scale; `size_px`, height and width, and `pixel_size_um`
-    are those of the part's pixels, in which the cells are given.
+    `density` is at the working scale and smoothed; `size_px`, height and width, and
+    `pixel_size_um` are those of the part's pixels, in which the cells are given.
     """
     lobes = find_lobes(stain.nuclear_stain(density), known.nuclear_threshold)
     return _cells(density, lobes, known, size_px, pixel_size_um)
@@ -104,10 +105,8 @@ def _cells(
     return sorted(cells, key=lambda cell: (cell.box.y_px, cell.box.x_px))
 
 
-def frame_density(frame: Frame) -> Floats:
-    """Return the optical density of `frame` at the scale at which cells are sought."""
-    small = stain.shrink(frame.pixels, frame.pixel_size_um / WORKING_PIXEL_UM)
-    density = stain.optical_density(small, stain.find_glass(small))
+def smoothed(density: Floats) -> Floats:
+    """Return optical density without the noise that finds no cells."""
     return stain.blurred(density, SMOOTHING_UM / WORKING_PIXEL_UM)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellrot_infer import stain
 from cellrot_infer.classify import Classifier
+from cellrot_infer.field import Field
 from cellrot_infer.largeimage import LargeImage
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import field_quality
@@ -63,7 +64,7 @@ def look(
     patches = cut_patches(frame, cells, card.pixel_size_um, reference.glass_rgb)
     if not cells:
         return Found([], classifier.classify(patches)), view
-    faults = field_quality(frame, cells).warnings
+    faults = field_quality(Field.of(frame), cells).warnings
     colours, focus = reference.known.colours, reference.focus
     patches = as_at_home(patches, light, colours, focus, card)
     x, y = tile.box.x_px, tile.box.y_px

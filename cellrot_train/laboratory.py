@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellrot_infer.quality import field_quality
-from cellrot_infer.segment import segment_stained
+from cellrot_infer.field import Field
+from cellrot_infer.quality import find_focus
+from cellrot_infer.segment import segment_field
 from cellrot_infer.types import PATCH_SIDE_PX, Cell, Frame, PixelSize, StainColours
 from cellrot_train.data import PatchSet
 from cellrot_train.deploy import labelled_rows, spread_out
@@ -44,9 +45,9 @@ def survey(patch_set: PatchSet, pixel_size_um: float) -> Laboratory:
         part = rows[start : start + PART]
         patches = decode_patches(patch_set, part, PATCH_SIDE_PX)
         for row, patch in zip(part, patches, strict=True):
-            frame = Frame("", patch, size)
-            cells, colours = segment_stained(frame)
-            sharpness += [field_quality(frame, cells).focus] if colours else []
+            field = Field.of(Frame("", patch, size))
+            cells, colours = segment_field(field)
+            sharpness += [find_focus(field.density)] if colours else []
             seen += [colours] if colours else []
             name = patch_set.class_names[patch_set.labels[row]]
             areas[name] += [c.area_um2 for c in cells if _is_central(c, pixel_size_um)]

@@ -15,7 +15,8 @@ import pytest
 from cellrot_infer import pipeline
 from cellrot_infer.card import read_model
 from cellrot_infer.classify import Classifier
-from cellrot_infer.segment import segment_stained
+from cellrot_infer.field import Field
+from cellrot_infer.segment import segment_field
 from cellrot_infer.types import Cell, Frame, StainColours
 from cellrot_infer.writers.json import read_report
 from tests.conftest import tiny_card, tiny_onnx, write_model
@@ -77,11 +78,11 @@ def test_a_file_that_vanishes_while_the_run_goes_on_is_named(
     for name in ("a.jpg", "b.jpg"):
         copied(tmp_path / "in" / name)
 
-    def vanishing(frame: Frame) -> Segmented:
+    def vanishing(seen: Field) -> Segmented:
         (tmp_path / "in" / "b.jpg").unlink(missing_ok=True)
-        return segment_stained(frame)
+        return segment_field(seen)
 
-    monkeypatch.setattr(pipeline, "segment_stained", vanishing)
+    monkeypatch.setattr(pipeline, "segment_field", vanishing)
     monkeypatch.setattr("cellrot_infer.run.judge_scales", lambda *_: {})
     monkeypatch.setattr("cellrot_infer.parallel.AHEAD", 0)
     outcome = count(tmp_path / "in", "--threads", 1)
@@ -90,12 +91,12 @@ def test_a_file_that_vanishes_while_the_run_goes_on_is_named(
     assert "b.jpg: no such file" in outcome.err
 
 
-def too_large_for_opencv(_: Frame) -> Segmented:
+def too_large_for_opencv(_: Field) -> Segmented:
     cv2.resize(np.zeros((1, 1, 3), np.uint8), (2_000_000_000, 1_000_000))
     raise AssertionError("so much memory is nowhere")
 
 
-def too_large_for_numpy(_: Frame) -> Segmented:
+def too_large_for_numpy(_: Field) -> Segmented:
     np.zeros((2**15, 2**15, 2**15))
     raise AssertionError("so much memory is nowhere")
 
@@ -105,15 +106,15 @@ def test_a_frame_that_needs_too_much_memory_is_named_and_the_rest_is_counted(
     count: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[Frame], Segmented],
+    fault: Callable[[Field], Segmented],
 ) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         copied(tmp_path / "in" / name)
 
-    def limited(frame: Frame) -> Segmented:
-        return fault(frame) if frame.name == "b.jpg" else segment_stained(frame)
+    def limited(seen: Field) -> Segmented:
+        return fault(seen) if seen.frame.name == "b.jpg" else segment_field(seen)
 
-    monkeypatch.setattr(pipeline, "segment_stained", limited)
+    monkeypatch.setattr(pipeline, "segment_field", limited)
     outcome = count(tmp_path / "in", "--report", "json")
 
     assert outcome.status == 3
@@ -126,7 +127,7 @@ def test_another_fault_of_opencv_is_no_lack_of_memory(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "segment_stained", lambda _: cv2.resize(np.zeros(0), (1, 1))
+        pipeline, "segment_field", lambda _: cv2.resize(np.zeros(0), (1, 1))
     )
 
     with pytest.raises(cv2.error):
@@ -148,12 +149,12 @@ def test_a_model_that_is_replaced_during_a_run_is_used_to_the_end(
     before = count(tmp_path / "in", "--report", "json")
     whole = read_report(tmp_path / "out" / "in.json")
 
-    def replacing(frame: Frame) -> Segmented:
+    def replacing(seen: Field) -> Segmented:
         other = tiny_onnx(spoil=-1.0), tiny_card(name="other")
         write_model(tiny_model.parent, *other)
-        return segment_stained(frame)
+        return segment_field(seen)
 
-    monkeypatch.setattr(pipeline, "segment_stained", replacing)
+    monkeypatch.setattr(pipeline, "segment_field", replacing)
     during = count(tmp_path / "in", "--report", "json")
 
     report = read_report(tmp_path / "out" / "in.json")

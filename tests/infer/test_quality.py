@@ -1,17 +1,18 @@
 """Good fields pass; spoilt ones are named, each for its fault."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from cellrot_infer.field import Field
 from cellrot_infer.frames import read_frame
-from cellrot_infer.quality import field_quality
+from cellrot_infer.quality import FieldQuality, field_quality
 from cellrot_infer.segment import segment
 from cellrot_infer.stain import find_glass
-from cellrot_infer.types import RGB, Floats, Frame, PixelSize
+from cellrot_infer.types import RGB, Cell, Floats, Frame, PixelSize
 from tests.infer.images import FRAMES
 
 GOOD = [
@@ -66,17 +67,21 @@ def spoilt(path: Path, size_um: float, spoil: Spoil) -> Frame:
     return Frame(path.name, changed, PixelSize(size_um, "option"))
 
 
+def quality_of(frame: Frame, cells: Sequence[Cell] = ()) -> FieldQuality:
+    return field_quality(Field.of(frame), list(cells))
+
+
 @pytest.mark.parametrize(("path", "size_um"), GOOD, ids=lambda value: str(value)[-9:])
 def test_a_good_field_has_no_warning(path: Path, size_um: float) -> None:
     frame = read_frame(path, pixel_size_um=size_um)
 
-    assert field_quality(frame, segment(frame)).warnings == ()
+    assert quality_of(frame, segment(frame)).warnings == ()
 
 
 @pytest.mark.parametrize(("spoil", "reason"), SPOILT, ids=lambda value: str(value)[:20])
 def test_a_spoilt_field_is_named_for_its_fault(spoil: Spoil, reason: str) -> None:
     for path, size_um in GOOD[::4]:
-        warnings = field_quality(spoilt(path, size_um, spoil), []).warnings
+        warnings = quality_of(spoilt(path, size_um, spoil)).warnings
 
         assert any(
             part in warning for warning in warnings for part in reason.split("|")
@@ -105,14 +110,14 @@ def pink(pixels: Floats, _: Floats) -> Floats:
 def test_light_that_is_only_a_little_bad_has_no_warning(change: Spoil) -> None:
     path, size_um = GOOD[0]
 
-    assert field_quality(spoilt(path, size_um, change), []).warnings == ()
+    assert quality_of(spoilt(path, size_um, change)).warnings == ()
 
 
 def test_the_light_of_a_field_is_measured() -> None:
     fading = 10 ** -np.linspace(0, 0.15, 300)[:, None] * (220, 160, 230)
     pixels = np.repeat(np.rint(fading)[None], 200, axis=0).astype(np.uint8)
 
-    quality = field_quality(Frame("light", pixels, PixelSize(0.2, "option")), [])
+    quality = quality_of(Frame("light", pixels, PixelSize(0.2, "option")))
 
     assert quality.fading == pytest.approx(0.15, abs=0.03)
     assert 160 * 10**-0.15 < 255 * quality.illumination <= 160  # that of green
@@ -122,7 +127,7 @@ def test_a_field_without_glass_is_crowded() -> None:
     checks = np.random.default_rng(0).integers(40, 160, (60, 80, 3)).astype(np.uint8)
     pixels = np.asarray(cv2.resize(checks, (800, 600)), np.uint8)
 
-    quality = field_quality(Frame("thick", pixels, PixelSize(0.1, "option")), [])
+    quality = quality_of(Frame("thick", pixels, PixelSize(0.1, "option")))
 
     assert any("crowded" in warning for warning in quality.warnings)
 
@@ -135,4 +140,4 @@ def test_density_is_the_share_under_cells() -> None:
     share = sum(cell.area_um2 for cell in cells) / field_um2
 
     assert share > 0
-    assert field_quality(frame, cells).density == pytest.approx(share, rel=0.01)
+    assert quality_of(frame, cells).density == pytest.approx(share, rel=0.01)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from cellrot_infer import Classifier
 from cellrot_infer.card import ModelCard
+from cellrot_infer.field import Field
 from cellrot_infer.frames import read_frame
 from cellrot_infer.largeimage import in_tiles
 from cellrot_infer.pipeline import FrameResult, analyze_frame, analyze_large
-from cellrot_infer.quality import field_quality
+from cellrot_infer.quality import find_focus
 from cellrot_infer.restain import (
     MOST_SHARPENED,
     as_at_home,
@@ -23,7 +24,7 @@ from cellrot_infer.restain import (
     sharpening,
     unlikeness,
 )
-from cellrot_infer.segment import segment, segment_stained
+from cellrot_infer.segment import segment_field
 from cellrot_infer.stain import find_glass
 from cellrot_infer.types import Frame, Patches, Predictions, StainColours
 from tests.conftest import tiny_card
@@ -34,7 +35,7 @@ STRANGE = read_frame(FRAMES / "bccd" / "BloodImage_00007.jpg", pixel_size_um=0.0
 
 
 def colours_of(frame: Frame) -> StainColours:
-    _, colours = segment_stained(frame)
+    _, colours = segment_field(Field.of(frame))
     assert colours is not None
     return colours
 
@@ -119,7 +120,7 @@ def test_the_change_sets_in_little_by_little() -> None:
 
 
 def focus_of(frame: Frame) -> float:
-    return field_quality(frame, segment(frame)).focus
+    return find_focus(Field.of(frame).density)
 
 
 def shown_at_home(frame: Frame, card: ModelCard) -> Patches:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cellrot_infer.cytoplasm import calibrate
-from cellrot_infer.segment import find_cells, frame_density, segment
+from cellrot_infer.field import Field
+from cellrot_infer.segment import find_cells, segment, smoothed
 from cellrot_infer.types import RGB, Box, Frame, PixelSize, Polygon
 
 FRAMES = Path(__file__).parents[1] / "data" / "frames"
@@ -73,7 +74,7 @@ def test_areas_and_boxes_are_those_of_the_outlines() -> None:
 def test_what_is_known_of_the_stain_is_not_learnt_again() -> None:
     path = FRAMES / "bccd" / "BloodImage_00007.jpg"
     frame = Frame(path.name, read(path), PixelSize(0.07, "option"))
-    density = frame_density(frame)
+    density = smoothed(Field.of(frame).density)
     shape = frame.pixels.shape[:2]
     known = calibrate(density)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellrot_infer.field import Field
 from cellrot_infer.frames import read_frame
 from cellrot_infer.restain import unlikeness
-from cellrot_infer.segment import segment_stained
-from cellrot_infer.types import Box, Cell, Frame, StainColours
+from cellrot_infer.segment import segment_field
+from cellrot_infer.types import Box, Cell, StainColours
 from cellrot_train import laboratory
 from cellrot_train.data import PatchSet, load_patch_set
 from cellrot_train.laboratory import Laboratory, survey
@@ -25,7 +26,7 @@ def home() -> Laboratory:
 
 
 def colours_of(path: Path) -> StainColours:
-    _, colours = segment_stained(read_frame(path, pixel_size_um=0.1))
+    _, colours = segment_field(Field.of(read_frame(path, pixel_size_um=0.1)))
     assert colours is not None
     return colours
 
@@ -69,12 +70,12 @@ def test_patches_without_a_cell_tell_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_neighbour_in_the_corner_of_a_patch_is_not_its_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def found(_: Frame) -> tuple[list[Cell], None]:
+    def found(_: Field) -> tuple[list[Cell], None]:
         return [square(128, 50.0), square(220, 900.0)], None
 
     monkeypatch.setattr(laboratory, "CELLS", 22)
     monkeypatch.setattr(laboratory, "FEWEST", 1)
-    monkeypatch.setattr(laboratory, "segment_stained", found)
+    monkeypatch.setattr(laboratory, "segment_field", found)
     areas = survey(load_patch_set(SAMPLES), 0.1).largest_um2
 
     assert set(areas.values()) == {75.0}
