@@ -5,14 +5,16 @@ set aside. QuPath reads `objectType`, `nucleusGeometry`, `classification` with i
 colour and `measurements` (since 0.4) and `metadata` (since 0.5).
 """
 
-import json
 import uuid
 from collections.abc import Mapping
-from operator import mul
 from typing import Any
+
+import cv2
 
 from cellrot_infer.differential import row_label
 from cellrot_infer.types import Finding, FrameRecord, Polygon, Report
+from cellrot_infer.writers.json import json_line
+from cellrot_infer.writers.outlines import corners_of
 from cellrot_infer.writers.palette import UNDECIDED, Colour, class_colours
 from cellrot_infer.writers.text import shown
 
@@ -28,7 +30,7 @@ def frame_to_geojson(report: Report, frame: FrameRecord) -> str:
         if finding.frame == frame.name
     ]
     collection = {"type": "FeatureCollection", "features": features}
-    return json.dumps(collection, separators=(",", ":"), allow_nan=False)
+    return json_line(collection)
 
 
 def _feature(
@@ -86,10 +88,8 @@ def _polygon(*rings: Ring) -> dict[str, Any]:
 
 def _ring(corners: Polygon) -> Ring:
     """Return `corners` closed, x turning towards y; nothing where they hold no area."""
-    xs, ys = ([corner[axis] for corner in corners] for axis in (0, 1))
-    doubled_area = sum(map(mul, xs, (*ys[1:], *ys[:1])))
-    doubled_area -= sum(map(mul, (*xs[1:], *xs[:1]), ys))
-    if doubled_area == 0:
+    area = cv2.contourArea(corners_of(corners), oriented=True)
+    if area == 0:
         return []
-    ring = list(corners if doubled_area > 0 else reversed(corners))
+    ring = corners if area > 0 else corners[::-1]
     return [*ring, ring[0]]

@@ -7,8 +7,8 @@ script and style but the ones that were written here, named by their hashes.
 import base64
 import hashlib
 import html
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -17,7 +17,7 @@ from cellrot_infer.files import write_bytes
 from cellrot_infer.types import Report
 from cellrot_infer.writers import originsections
 from cellrot_infer.writers.countsection import count_section
-from cellrot_infer.writers.json import report_sha256
+from cellrot_infer.writers.json import json_line, report_sha256
 from cellrot_infer.writers.pagedata import page_data
 from cellrot_infer.writers.text import shown
 
@@ -76,8 +76,8 @@ def report_to_html(
         quality=originsections.fields_section(report),
         provenance=originsections.provenance_section(report, digest),
         data=_json(page_data(report, digest)),
-        previews=_json(_fitting_previews(report, previews, room)),
-        thumbnails=_json(pictures),
+        previews=_url_list(_fitting_previews(report, previews, room)),
+        thumbnails=_url_list(pictures),
         script=script,
     )
 
@@ -107,6 +107,11 @@ def _data_url(image: bytes | None) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
+def _url_list(urls: Iterable[str]) -> str:
+    """Return JSON of the `urls` of `_data_url`, which hold nothing to be escaped."""
+    return "[" + ",".join(f'"{url}"' for url in urls) + "]"
+
+
 def _policy(style: str, script: str) -> str:
     return (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -121,10 +126,11 @@ def _source_hash(source: str) -> str:
 
 def _json(values: object) -> str:
     """Return JSON that no parser of HTML takes for markup."""
-    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    text = json_line(values)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+@cache
 def _page_file(name: str) -> str:
     page = files("cellrot_infer.writers") / "page" / name
     return page.read_text(encoding="utf-8")

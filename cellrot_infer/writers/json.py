@@ -7,16 +7,20 @@ always gives the same text, so its SHA-256 names the report.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cellrot_infer.errors import ReportError
 from cellrot_infer.intervals import is_confusion
-from cellrot_infer.types import Report
+from cellrot_infer.types import Cell, Report
 from cellrot_infer.writers.decode import MismatchError, decoder
 
 SCHEMA_VERSION = 1
+MOST_PX = 2**31  # OpenCV counts pixels with 32 bits
 
 
 def report_to_json(report: Report) -> str:
@@ -25,9 +29,21 @@ def report_to_json(report: Report) -> str:
     ASCII, because file names may hold what UTF-8 cannot (undecodable bytes).
     """
     values = {"schema_version": SCHEMA_VERSION, **dataclass_fields(report)}
-    separators = (",", ":")
+    return json_line(values, default=dataclass_fields)
+
+
+def json_line(values: object, default: Callable[[object], object] | None = None) -> str:
+    """Return `values` as one line of ASCII JSON; ValueError on a number that is none.
+
+    `default` gives what stands for a value that JSON has not. No list may hold itself:
+    to look for that at each corner of each outline takes a quarter of the time.
+    """
     return json.dumps(
-        values, separators=separators, allow_nan=False, default=dataclass_fields
+        values,
+        separators=(",", ":"),
+        allow_nan=False,
+        check_circular=False,
+        default=default,
     )
 
 
@@ -62,6 +78,12 @@ def report_from_json(text: str, source: str = "report") -> Report:
             f"{source}: .provenance.confusion does not count each class against each; "
             "is it a report written by `--report json`?"
         )
+    for finding in report.findings:
+        if not _fits_an_image(finding.cell):
+            raise ReportError(
+                f"{source}: cell {finding.number} of {finding.frame!r:.60} is in no "
+                "image; is it a report written by `--report json`?"
+            )
     return report
 
 
@@ -79,7 +101,19 @@ def dataclass_fields(value: object) -> dict[str, Any]:
     """Return what a dataclass holds, by name, for JSON; TypeError for another value."""
     if not dataclasses.is_dataclass(value):
         raise TypeError(f"{value!r:.80} has no place in a report")
-    return {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _field_names(kind)}
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(kind))
+
+
+def _fits_an_image(cell: Cell) -> bool:
+    """Return whether the cell can be drawn."""
+    corners = chain(cell.box.corners, cell.outline)
+    return all(abs(part) < MOST_PX for part in chain.from_iterable(corners))
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -8,13 +8,15 @@ an overlay is to look at, GeoJSON to measure in.
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from cellrot_infer.differential import row_label
 from cellrot_infer.types import RGB, Box, Finding, Frame, Report
+from cellrot_infer.writers.outlines import Corners, drawn_outline
 from cellrot_infer.writers.palette import PALETTE, UNDECIDED, Colour, class_colours
 from cellrot_infer.writers.png import indexed_png
 from cellrot_infer.writers.text import shown
@@ -26,8 +28,15 @@ BLACK: Colour = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_CAP_PX = 21.0  # height of a capital letter at scale 1
 MAX_SIDE_PX = 1600  # of the frame in the overlay
-LINE_ERROR_PX = 0.6  # of an outline that is drawn; no eye sees it
 BAR_SHARE = 0.2  # a scale bar spans at most this part of the width
+
+
+class Shape(NamedTuple):
+    """A finding in the pixels of the overlay, with the corners that one sees."""
+
+    finding: Finding
+    box: Box
+    outline: Corners
 
 
 def draw_overlay(report: Report, frame: Frame) -> RGB:
@@ -40,16 +49,17 @@ def draw_overlay(report: Report, frame: Frame) -> RGB:
     """
     times = -(-max(frame.pixels.shape[:2]) // MAX_SIDE_PX)
     found = (finding for finding in report.findings if finding.frame == frame.name)
-    findings = [_drawn(finding, times) for finding in found]
+    shapes = [_shape(finding, times) for finding in found]
     frame = _shrunk_frame(frame, times)
     colours = {**class_colours(report), "uncertain": UNDECIDED, "unknown": UNDECIDED}
     text_px = _text_size_px(frame)
-    canvas = frame.pixels.copy()
-    for finding in findings:
-        _draw_outline(canvas, finding, colours[row_label(finding)], text_px)
-    named = [each for each in findings if _has_room(each.cell.box, text_px)]
+    image = np.vstack([frame.pixels, _legend(frame, shapes, colours, text_px)])
+    canvas = image[: frame.pixels.shape[0]]
+    for shape in shapes:
+        _draw_outline(canvas, shape, colours[row_label(shape.finding)], text_px)
+    named = [each for each in shapes if _has_room(each.box, text_px)]
     _draw_names(canvas, named, colours, text_px)  # last: no outline crosses a name
-    return np.vstack([canvas, _legend(frame, findings, colours, text_px)])
+    return image
 
 
 def _shrunk_frame(frame: Frame, times: int) -> Frame:
@@ -60,14 +70,12 @@ def _shrunk_frame(frame: Frame, times: int) -> Frame:
     return replace(frame, pixels=shrunk(frame.pixels, times), pixel_size=pixel_size)
 
 
-def _drawn(finding: Finding, times: int) -> Finding:
-    """Return `finding` in the pixels of the shrunk frame, with the corners one sees."""
-    cell = finding.cell
-    box = Box(*(part // times for part in astuple(cell.box)))
-    corners = np.array(cell.outline or cell.box.corners, np.int32)
-    fewer = np.asarray(cv2.approxPolyDP(corners, LINE_ERROR_PX * times, True), np.int32)
-    outline = tuple((x_px, y_px) for x_px, y_px in (fewer[:, 0] // times).tolist())
-    return replace(finding, cell=replace(cell, box=box, outline=outline))
+def _shape(finding: Finding, times: int) -> Shape:
+    """Return the shape of `finding` where `times` pixels became one."""
+    box = finding.cell.box
+    place, size = (box.x_px, box.y_px), (box.width_px, box.height_px)
+    small = Box(*(part // times for part in place + size))
+    return Shape(finding, small, drawn_outline(finding.cell, times) // times)
 
 
 def overlay_png(report: Report, frame: Frame) -> bytes:
@@ -93,12 +101,10 @@ def _has_room(box: Box, text_px: float) -> bool:
     return min(box.width_px, box.height_px) > 2 * text_px
 
 
-def _draw_outline(
-    canvas: RGB, finding: Finding, colour: Colour, text_px: float
-) -> None:
-    least_side_px = min(finding.cell.box.width_px, finding.cell.box.height_px)
+def _draw_outline(canvas: RGB, shape: Shape, colour: Colour, text_px: float) -> None:
+    finding, box, outline = shape
+    least_side_px = min(box.width_px, box.height_px)
     line_px = max(1, round(min(text_px / 5, least_side_px / 12)))
-    outline = np.array(finding.cell.outline, np.int32)
     # A light casing keeps the line visible on dark chromatin and on pale plasma alike.
     cv2.polylines(canvas, [outline], True, WHITE, line_px + 2, cv2.LINE_AA)
     if finding.decision == "accepted":
@@ -108,29 +114,29 @@ def _draw_outline(
         cv2.polylines(canvas, dashes, False, colour, line_px, cv2.LINE_AA)
 
 
-def _dashes(outline: np.ndarray, dash_px: float) -> list[np.ndarray]:
+def _dashes(outline: Corners, dash_px: float) -> list[Corners]:
     """Return every other piece of the closed `outline` (N, 2), each `dash_px` long."""
     closed = np.vstack([outline, outline[:1]]).astype(np.float64)
     along = np.hstack([0, np.linalg.norm(np.diff(closed, axis=0), axis=1).cumsum()])
-    pieces = max(2, 2 * round(along[-1] / dash_px / 2))
-    steps = np.linspace(0, along[-1], pieces * 4 + 1)
+    pairs = max(1, round(along[-1] / dash_px / 2))  # of a dash and a gap
+    steps = np.linspace(0, along[-1], pairs * 4, endpoint=False)
     walk = np.stack([np.interp(steps, along, axis) for axis in closed.T], axis=1)
-    return [np.rint(walk[k : k + 5]).astype(np.int32) for k in range(0, pieces * 4, 8)]
+    return list(np.rint(walk).astype(np.int32).reshape(pairs, 4, 2)[:, :3])
 
 
 def _draw_names(
     canvas: RGB,
-    findings: Sequence[Finding],
+    shapes: Sequence[Shape],
     colours: dict[str, Colour],
     text_px: float,
 ) -> None:
     taken: list[Box] = []
     pad = round(text_px * 0.4)
-    for finding in findings:
+    for finding, box, _ in shapes:
         colour, text = colours[row_label(finding)], _name(finding)
         width, height = _text_extent(text, text_px)
         size = width + 2 * pad, height + 2 * pad
-        places = list(_name_places(finding.cell.box, size, canvas.shape))
+        places = list(_name_places(box, size, canvas.shape))
         place = next((p for p in places if not _overlaps(p, taken)), places[0])
         taken.append(place)
         x_px, y_px = place.x_px, place.y_px
@@ -157,23 +163,25 @@ def _name_places(
 
 
 def _overlaps(place: Box, taken: Sequence[Box]) -> bool:
+    left, top = place.x_px, place.y_px
+    right, below = left + place.width_px, top + place.height_px
     return any(
-        abs(2 * (place.x_px - other.x_px) + place.width_px - other.width_px)
-        < place.width_px + other.width_px
-        and abs(2 * (place.y_px - other.y_px) + place.height_px - other.height_px)
-        < place.height_px + other.height_px
+        left < other.x_px + other.width_px
+        and other.x_px < right
+        and top < other.y_px + other.height_px
+        and other.y_px < below
         for other in taken
     )
 
 
 def _legend(
     frame: Frame,
-    findings: Sequence[Finding],
+    shapes: Sequence[Shape],
     colours: dict[str, Colour],
     text_px: float,
 ) -> RGB:
     """Return the strip under the frame: a swatch and a count a class, a scale bar."""
-    counts = Counter(row_label(finding) for finding in findings)
+    counts = Counter(row_label(each.finding) for each in shapes)
     rows = [label for label in colours if counts[label]]
     entries = [(colours[label], f"{_ascii(label)} {counts[label]}") for label in rows]
     width_px, line_px = frame.pixels.shape[1], round(text_px * 2.2)

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from cellrot_infer.lineages import lineage_of
-from cellrot_infer.types import Finding, FrameRecord, Polygon, Report
+from cellrot_infer.types import FrameRecord, Report
 from cellrot_infer.writers.markup import readable
+from cellrot_infer.writers.outlines import Corners, drawn_outline
 from cellrot_infer.writers.palette import UNDECIDED, class_colours, hex_colour
 from cellrot_infer.writers.text import file_stem, shown
 
@@ -113,18 +116,11 @@ def _cell_columns(report: Report, index: dict[str, int]) -> dict[str, list[Any]]
         "runner_up_probability": [round(e.runner_up_probability, 4) for e in found],
         "decision": [DECISIONS.index(each.decision) for each in found],
         "novelty": [round(each.novelty, 3) for each in found],
-        "outline": [_steps(_outline(each)) for each in found],
+        "outline": [_steps(drawn_outline(each.cell)) for each in found],
     }
 
 
-def _outline(finding: Finding) -> Polygon:
-    return finding.cell.outline or finding.cell.box.corners
-
-
-def _steps(corners: Polygon) -> list[int]:
+def _steps(corners: Corners) -> list[int]:
     """Return the first corner and the step to each next one: x, y, dx, dy, dx, ..."""
-    steps, last = [], (0, 0)
-    for x_px, y_px in corners:
-        steps += [x_px - last[0], y_px - last[1]]
-        last = x_px, y_px
+    steps: list[int] = np.diff(corners, axis=0, prepend=0).ravel().tolist()
     return steps

@@ -36,8 +36,8 @@ def indexed_png(image: RGB, exact: Collection[Colour]) -> bytes:
     rows = np.full((height, width + 1), _UP, np.uint8)
     rows[0, 1:] = indices[0]
     np.subtract(indices[1:], indices[:-1], out=rows[1:, 1:])
-    # a search for what comes again takes longer and finds next to nothing
-    packer = zlib.compressobj(strategy=zlib.Z_HUFFMAN_ONLY)
+    # runs are found at once; a search for all that comes again finds little more
+    packer = zlib.compressobj(strategy=zlib.Z_RLE)
     pixels = packer.compress(rows.data) + packer.flush()
     parts = (b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", pixels)
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in (*parts, _END))
@@ -46,18 +46,19 @@ def indexed_png(image: RGB, exact: Collection[Colour]) -> bytes:
 def indexed(image: RGB, exact: Collection[Colour]) -> tuple[NDArray[np.uint8], RGB]:
     """Return the number of the colour of each pixel, (H, W), and the colours (N, 3)."""
     keys = _keys(image)
-    counts = np.bincount(keys.ravel(), minlength=KEYS)
-    used = np.flatnonzero(counts)
-    colours = np.stack([used & 31, used >> 5 & 31, used >> 10], 1) * (255 / 31)
-    weights = np.sqrt(counts[used])  # what is rare is what one looks for
+    counts = cv2.calcHist([keys], [0], None, [KEYS], [0, KEYS]).ravel()
+    used = np.flatnonzero(counts > 0)
+    colours = np.stack([used & 31, used >> 5 & 31, used >> 10]) * (255 / 31)
+    weights = np.sqrt(counts[used], dtype=np.float64)  # one looks for what is rare
     boxes = _boxes(colours, weights, COLOURS - len(exact))
-    means = _means(colours, weights, boxes)
-    order = means.sum(axis=1).argsort()  # alike are neighbours, which packs well
+    count = int(boxes.max()) + 1
+    means = _sums(colours * weights, boxes, count) / np.bincount(boxes, weights)
+    order = means.sum(axis=0).argsort()  # alike are neighbours, which packs well
     numbers = np.zeros(KEYS, np.uint8)
     numbers[used] = order.argsort()[boxes]
     own = np.array(list(exact), np.uint8)
-    numbers[_keys(own[None])[0]] = len(means) + np.arange(len(own))
-    palette = np.vstack([np.rint(means[order]).astype(np.uint8), own])
+    numbers[_keys(own[None])[0]] = count + np.arange(len(own))
+    palette = np.vstack([np.rint(means.T[order]).astype(np.uint8), own])
     return numbers.take(keys), palette
 
 
@@ -68,31 +69,34 @@ def _keys(image: RGB) -> NDArray[np.uint16]:
 
 
 def _boxes(colours: Reals, weights: Reals, most: int) -> Numbers:
-    """Return in which of at most `most` boxes each of `colours` (N, 3) is."""
-    boxes = np.zeros(len(colours), np.intp)
+    """Return in which of at most `most` boxes each of `colours` (3, N) is."""
+    moments = np.vstack([weights, colours * weights, colours**2 * weights])
+    boxes = np.zeros(len(weights), np.intp)
     count = 1
     while count < most:
-        offsets = colours - _means(colours, weights, boxes)[boxes]
-        spread = _sums(offsets**2, weights, boxes)
-        split = (-spread.max(axis=1)).argsort()[: most - count]
-        split = split[spread[split].max(axis=1) > 1]  # others hold one colour
+        total, first, second = np.split(_sums(moments, boxes, count), [1, 4])
+        means = first / total
+        spread = second - first * means
+        widest = spread.max(axis=0)
+        split = (-widest).argsort()[: most - count]
+        split = split[widest[split] > 1]  # others hold one colour
         if not split.size:
             break
         after = np.arange(count)
         after[split] = count + np.arange(split.size)
-        along = offsets[np.arange(len(boxes)), spread.argmax(axis=1)[boxes]]
-        boxes = np.where(along > 0, after[boxes], boxes)
+        axis = spread.argmax(axis=0)
+        level = means[axis, np.arange(count)]
+        above = colours[axis[boxes], np.arange(len(boxes))] > level[boxes]
+        boxes = np.where(above, after[boxes], boxes)
         count += split.size
     return boxes
 
 
-def _means(colours: Reals, weights: Reals, boxes: Numbers) -> Reals:
-    return _sums(colours, weights, boxes) / np.bincount(boxes, weights)[:, None]
-
-
-def _sums(values: Reals, weights: Reals, boxes: Numbers) -> Reals:
-    """Return the weighted sum of `values` (N, 3) in each box."""
-    return np.stack([np.bincount(boxes, weights * each) for each in values.T], axis=1)
+def _sums(rows: Reals, boxes: Numbers, count: int) -> Reals:
+    """Return the sum of each of `rows` (K, N) in each of `count` boxes, (K, count)."""
+    places = boxes + count * np.arange(len(rows))[:, None]
+    sums = np.bincount(places.ravel(), rows.ravel())
+    return np.asarray(sums, np.float64).reshape(-1, count)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

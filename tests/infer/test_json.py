@@ -1,6 +1,7 @@
 """The JSON of a report: lossless, published, and refused when it is not ours."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cellrot_infer.writers.json import (
     report_to_json,
 )
 from tests.infer.report_strategies import reports
+from tests.infer.slides import slide
 
 SCHEMA = json.loads(
     (Path(cellrot_infer.__file__).parent / "report.schema.json").read_text("utf-8")
@@ -140,6 +142,17 @@ def test_a_confusion_that_does_not_fit_its_classes_is_refused(
 
     with pytest.raises(ReportError, match="confusion does not count each class"):
         report_from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("place", ["box", "outline"])
+def test_a_cell_that_no_image_can_hold_is_refused(place: str) -> None:
+    cell = slide(1).findings[0].cell
+    far = {"box": replace(cell.box, x_px=2**31), "outline": ((-(2**31), 0), (1, 1))}
+    finding = replace(slide(1).findings[0], cell=replace(cell, **{place: far[place]}))  # type: ignore[arg-type]
+    text = report_to_json(replace(EMPTY, findings=(finding,)))
+
+    with pytest.raises(ReportError, match=r"cell 1 of 'field 001.png' is in no image"):
+        report_from_json(text)
 
 
 @pytest.mark.parametrize("size", ["1e999", "1" + 400 * "0"])

@@ -49,6 +49,11 @@ def test_a_smear_loses_nothing_that_can_be_seen(path: Path) -> None:
     assert np.sqrt(((back.astype(int) - image) ** 2).mean()) < STEP / 2
 
 
+def test_glass_takes_next_to_no_room() -> None:
+    glass = np.full((500, 500, 3), 230, np.uint8)
+    assert len(indexed_png(glass, PALETTE)) < 2000
+
+
 def test_noise_of_all_colours_has_256_of_them_at_most() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
 
