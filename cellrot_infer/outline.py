@@ -37,6 +37,7 @@ LAST_THREAD_UM = 0.6
 LEVEL_BLUR_UM = 0.8  # over which the dye just inside of the outline is averaged
 EDGE_LEVEL = 0.42  # of the dye inside; where people draw the outline
 CYTOPLASM_UM = (0.5, 2.0)  # from the nucleus
+CORNER_ERROR_UM = 0.07  # a third of what a microscope resolves
 DARKEST_CYTOPLASM = 1.4  # of its median; more are granules and the nucleus
 
 
@@ -114,7 +115,8 @@ def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Points
     """Return the outer outlines of `mask` in pixels of the frame.
 
     The mask is of a `window` of a `grid` of so many rows and columns over a `frame` of
-    so many; the outline is smooth between the points of the grid.
+    so many; the outline is smooth between the points of the grid, and has as few
+    corners as `CORNER_ERROR_UM` allows.
     """
     full = np.array(frame[::-1])
     scale = full / grid[::-1]
@@ -132,4 +134,14 @@ def polygons(mask: Mask, window: Window, grid: Size, frame: Size) -> list[Points
     contours, _ = cv2.findContours(
         (fine > 0.5).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    return [c[:, 0] + first.astype(np.int32) for c in contours if len(c) > 2]
+    error_px = CORNER_ERROR_UM / WORKING_PIXEL_UM * float(scale[0])
+    return [
+        _few_corners(np.asarray(contour, np.int32), error_px) + first.astype(np.int32)
+        for contour in contours
+        if len(contour) > 2
+    ]
+
+
+def _few_corners(contour: Points, error_px: float) -> Points:
+    fewer = np.asarray(cv2.approxPolyDP(contour, error_px, True), np.int32)
+    return (fewer if len(fewer) > 2 else contour)[:, 0]

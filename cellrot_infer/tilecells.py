@@ -3,9 +3,8 @@
 Empty glass is told by a glance at a coarse copy.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from cellrot_infer import stain
@@ -18,11 +17,10 @@ from cellrot_infer.reference import GLANCE, Reference
 from cellrot_infer.restain import as_at_home
 from cellrot_infer.segment import find_cells
 from cellrot_infer.tiles import BLOCK, Grid, Tile, moved
-from cellrot_infer.types import RGB, Box, Cell, Frame, PixelSize, Polygon, Predictions
+from cellrot_infer.types import RGB, Box, Cell, Frame, PixelSize, Predictions
 
 AROUND = 32  # working pixels, 6.4 um: a nucleus whose middle is in a core reaches there
 SUSPICIOUS = 1 / 3  # of the nuclear stain, where a coarse pixel shows part of a nucleus
-OUTLINE_PX = 1.0  # to which outlines are simplified, since millions of points are many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +66,7 @@ def look(
     colours, focus = reference.known.colours, reference.focus
     patches = as_at_home(patches, light, colours, focus, card)
     x, y = tile.box.x_px, tile.box.y_px
-    own = [_simplified(moved(cell, x, y)) for cell in cells]
+    own = [moved(cell, x, y) for cell in cells]
     return Found(own, classifier.classify(patches), faults), view
 
 
@@ -124,17 +122,3 @@ def _part(glance: RGB, around: Box, core: Box) -> RGB:
     bottom = max(top + round(core.height_px * down), top + 1)
     right = max(left + round(core.width_px * across), left + 1)
     return glance[top:bottom, left:right]
-
-
-def _simplified(cell: Cell) -> Cell:
-    return replace(
-        cell,
-        outline=_fewer_points(cell.outline),
-        nucleus=tuple(map(_fewer_points, cell.nucleus)),
-    )
-
-
-def _fewer_points(polygon: Polygon) -> Polygon:
-    points = np.array(polygon, np.int32)
-    fewer = cv2.approxPolyDP(points, OUTLINE_PX, True)[:, 0]
-    return tuple(map(tuple, fewer.tolist())) if len(fewer) > 2 else polygon
