@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cellrot_infer.errors import ModelError
-from cellrot_infer.types import PATCH_SIDE_PX, StainColours
+from cellrot_infer.types import PATCH_SIDE_PX, UNDECIDED, StainColours
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "cellrot"
@@ -204,8 +204,7 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(golden, list) or not all(isinstance(g, dict) for g in golden):
         yield "golden is no list of cells"
     names = values["class_names"]
-    if not _is_names(names) or len(names) < 2 or len(set(names)) < len(names):
-        yield f"class_names is {names!r:.80}, expected two or more different names"
+    yield from _name_faults(names)
     if values["patch_side_px"] != PATCH_SIDE_PX:
         yield f"patch_side_px is {values['patch_side_px']!r:.40}, expected 256"
     if not _is_number(values["pixel_size_um"]) or not 0 < values["pixel_size_um"] < 10:
@@ -214,6 +213,13 @@ def _faults(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _grouping_faults(values.get("groupings", {}), names)
     yield from _stain_faults(values.get("stain"), values.get("focus", 0.0))
     yield from _largest_faults(values.get("largest_um2", {}), names)
+
+
+def _name_faults(names: Any) -> Iterator[str]:  # noqa: ANN401
+    if not _is_names(names) or len(names) < 2 or len(set(names)) < len(names):
+        yield f"class_names is {names!r:.80}, expected two or more different names"
+    elif taken := sorted({*UNDECIDED} & {*map(str.casefold, names)}):
+        yield f"class_names has {taken[0]!r}, which names cells of no class"
 
 
 def _threshold_faults(thresholds: object) -> Iterator[str]:

@@ -4,9 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from cellrot_infer.intervals import further_cells, wilson
-from cellrot_infer.types import Finding, Report
-
-UNDECIDED = ("uncertain", "unknown")
+from cellrot_infer.types import UNDECIDED, Finding, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ def differential(report: Report) -> tuple[Share, ...]:
     classes = report.provenance.class_names
     named = sorted(counts.keys() - {*classes, *UNDECIDED})
     total = denominator(report)
-    rows = dict.fromkeys((*classes, *named, *UNDECIDED))  # a class may be "unknown"
+    rows = dict.fromkeys((*classes, *named, *UNDECIDED))  # a report may say anything
     return tuple(
         _share(label, counts[label], total, label not in report.scheme.excluded)
         for label in rows

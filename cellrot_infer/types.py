@@ -21,6 +21,7 @@ PATCH_SIDE_PX = 256
 
 PixelSizeSource = Literal["option", "metadata", "red cells", "model"]
 Decision = Literal["accepted", "uncertain", "unknown"]
+UNDECIDED = ("uncertain", "unknown")  # are rows of a count, and no names of classes
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellrot_infer.errors import DataError
+from cellrot_infer.types import UNDECIDED
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 SPLITS = ("train", "val", "test")
@@ -240,6 +241,12 @@ def _class_names(
 ) -> tuple[str, ...]:
     found = {record.label for record in records if record.label}
     if not wanted:
+        if taken := sorted(name for name in found if name.casefold() in UNDECIDED):
+            raise DataError(
+                f"{root}: has the class {taken[0]!r}, which is what reports call cells "
+                "of no class; give it another name, or name its folder with "
+                "--unlabelled instead"
+            )
         return tuple(sorted(found))
     if unknown := sorted(found - set(wanted)):
         raise DataError(

@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cellrot_infer.differential import UNDECIDED as UNDECIDED_ROWS
 from cellrot_infer.differential import Share, denominator, differential, row_counts
 from cellrot_infer.doubt import confusion_intervals
 from cellrot_infer.intervals import wilson
+from cellrot_infer.types import UNDECIDED as UNDECIDED_ROWS
 from cellrot_infer.types import Report
 from cellrot_infer.writers.markup import percent_range, readable, swatch, text
 from cellrot_infer.writers.pagedata import page_labels

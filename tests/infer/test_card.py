@@ -125,6 +125,10 @@ def test_a_missing_model_and_a_folder_are_refused(tmp_path: Path) -> None:
         ({"schema_version": 2}, "has schema 2, this cellrot reads 1"),
         ({"class_names": ["one"]}, "two or more different names"),
         ({"class_names": ["a", "a"]}, "two or more different names"),
+        (
+            {"class_names": ["blast", "Unknown"]},
+            "has 'unknown', which names cells of no",
+        ),
         ({"patch_side_px": 128}, "patch_side_px is 128, expected 256"),
         ({"pixel_size_um": -0.1}, "pixel_size_um is -0.1"),
         ({"pixel_size_um": True}, "pixel_size_um is True"),

@@ -143,6 +143,16 @@ def test_a_class_of_one_image_is_refused(tmp_path: Path, make_image: MakeImage) 
         load_patch_set(root)
 
 
+def test_a_class_that_reports_could_not_tell_from_no_class_is_refused(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    root = class_folders(tmp_path, make_image, blast=5, Unknown=5)
+
+    with pytest.raises(DataError, match="the class 'Unknown', which is what reports"):
+        load_patch_set(root)
+    assert len(load_unlabelled(root).records) == 10
+
+
 def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images"):
         load_patch_set(tmp_path)
