@@ -8,6 +8,8 @@ laboratories would show them (`benchmarks.looks`), and the white cells of BCCD, 
 by their boxes, of which the type is known for the frames with one cell. Those have a
 frame, so that they are seen in the model's colours and have a size, as in
 `cellrot-infer slide`; what the patches alone say is given, too.
+And patches of PBC's own fields with a red cell or the edge of a white cell in the
+middle, for which no class is right.
 Writes benchmarks/results/laboratories.json.
 """
 
@@ -16,13 +18,13 @@ import csv
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.labelled import read_labelled
+from benchmarks.labelled import Labelled, read_labelled
 from benchmarks.looks import LOOKS
 from cellrot_infer.card import ModelCard
 from cellrot_infer.certificate import turn
@@ -34,7 +36,7 @@ from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import find_focus
 from cellrot_infer.restain import as_at_home, unlikeness
 from cellrot_infer.segment import segment_field
-from cellrot_infer.types import Box, Cell, Patches, Predictions
+from cellrot_infer.types import Box, Cell, Decision, Patches, Predictions
 from cellrot_train import metrics
 from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.confidence import reliability, risk_coverage
@@ -42,6 +44,8 @@ from cellrot_train.data import load_patch_set
 
 RESULTS = Path(__file__).parent / "results" / "laboratories.json"
 BCCD_TYPES = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
+DECISIONS: tuple[Decision, ...] = ("accepted", "uncertain", "unknown")
+INSIDE_PX, APART_PX = 80, 90  # from the border, and from the white cell of the field
 DRAWS = 8  # of angles
 Change = Callable[[Patches], Patches]
 
@@ -79,8 +83,10 @@ def measured(name: str, cells: Cells, data: Path) -> dict[str, Any]:
     scores = [entry["macro_f1"][0] for entry in figures["looks"].values()]
     figures["worst look over home"] = min(scores) / home["macro_f1"][0]
     figures["bccd"] = elsewhere(classifier, data)
+    figures["no white cell"] = strangers(classifier, data)
     print(f"worst look over home {figures['worst look over home']:.3f}")
     print(f"BCCD {figures['bccd']}")
+    print(f"no white cell {figures['no white cell']}")
     return figures
 
 
@@ -180,6 +186,49 @@ def elsewhere(classifier: Classifier, data: Path) -> dict[str, Any]:
         "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
         "unknown": decisions.count("unknown") / len(decisions),
     }
+
+
+def strangers(classifier: Classifier, data: Path) -> dict[str, dict[str, float]]:
+    """Return what `classifier` makes of patches of its own laboratory without a cell.
+
+    They show a red cell in the middle, or the edge of a white cell. Novelty was chosen
+    on every third field; these are of the others.
+    """
+    shown: dict[str, list[Patches]] = defaultdict(list)
+    for number, entry in enumerate(read_labelled(data, "pbc_fields")):
+        if number % 3 and len(entry.white_cells) == 1:
+            for name, middle in strange_places(entry):
+                cell = boxed(Box(*middle, 1, 1), entry.frame.pixel_size_um)
+                size_um = classifier.card.pixel_size_um
+                shown[name].append(cut_patches(entry.frame, [cell], size_um))
+    found = {}
+    for name, patches in shown.items():
+        predictions = classifier.classify(np.concatenate(patches))
+        verdicts = decide(predictions, classifier.card, [0.0] * len(patches))
+        decisions = [verdict.decision for verdict in verdicts]
+        found[name] = {"patches": float(len(decisions))}
+        for each in DECISIONS:
+            found[name][each] = decisions.count(each) / len(decisions)
+    return found
+
+
+def strange_places(entry: Labelled) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield pixels of a field at which a patch has no white cell in its middle."""
+    height, width = entry.frame.pixels.shape[:2]
+    (white_cell,) = entry.white_cells
+    x_px, y_px = middle_of(white_cell)
+    for box in entry.red_cells:
+        right, below = middle_of(box)
+        inside = min(right, below, width - right, height - below) > INSIDE_PX
+        if inside and np.hypot(right - x_px, below - y_px) > APART_PX:
+            yield "red cell", (right, below)
+    side = white_cell.width_px // 2
+    yield "edge of a cell", (x_px + (side if x_px < width / 2 else -side), y_px)
+
+
+def middle_of(box: Box) -> tuple[int, int]:
+    """Return the pixel in the middle of `box`."""
+    return box.x_px + box.width_px // 2, box.y_px + box.height_px // 2
 
 
 def types_of(verdicts: Sequence[Verdict]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Every shipped model is what models/README.md says, and does what its card says."""
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import pytest
 from cellrot_infer.card import read_model
 from cellrot_infer.certificate import certify
 from cellrot_infer.classify import Classifier
+from cellrot_infer.frames import read_frame
 from cellrot_infer.golden import golden_error
 from cellrot_infer.models import DEFAULT_MODEL
-from cellrot_infer.types import Patches
+from cellrot_infer.patches import cut_patches
+from cellrot_infer.segment import segment
+from cellrot_infer.types import Box, Cell, Frame, Patches
 from cellrot_train.data import PatchSet, load_patch_set
 from cellrot_train.pixels import load_patches
 
 ROOT = Path(__file__).parents[2]
+FIELDS = sorted((ROOT / "tests" / "data" / "frames" / "pbc_fields").glob("*.jpg"))
 MODELS = sorted((ROOT / "models").glob("*.onnx"))
 README = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
 
@@ -73,6 +78,34 @@ def test_the_card_promises_no_more_than_the_samples_show(
     balanced = np.mean(recalls.diagonal() / recalls.sum(axis=1))
     spread = np.sqrt(balanced * (1 - balanced) / len(cells))
     assert right > balanced - 3 * spread
+
+
+@pytest.fixture(scope="module")
+def no_white_cells() -> Patches:
+    """Return patches of real fields with glass or a red cell in the middle."""
+    return np.concatenate([cut_patches(*beside_cells(path), 0.1) for path in FIELDS])
+
+
+def beside_cells(path: Path) -> tuple[Frame, list[Cell]]:
+    """Return a field, and places in it that are no white cell."""
+    frame = read_frame(path, pixel_size_um=0.1)
+    height, width = frame.pixels.shape[:2]
+    middles = [cell.centre_px for cell in segment(frame)]
+    places = itertools.product(range(60, width - 59, 40), range(60, height - 59, 40))
+    return frame, [
+        Cell(Box(*place, 1, 1), (), (), 0.0, 0.0, touches_border=False, quality=0.0)
+        for place in places
+        if all(np.hypot(*np.subtract(place, middle)) > 110 for middle in middles)
+    ]
+
+
+@every_model
+def test_what_is_no_white_cell_is_unknown(path: Path, no_white_cells: Patches) -> None:
+    classifier = Classifier.load(path)
+
+    novelty = classifier.classify(no_white_cells).novelty
+
+    assert (novelty > classifier.card.thresholds.novelty).mean() > 0.87
 
 
 @every_model

@@ -331,7 +331,7 @@ def test_an_interrupt_leaves_no_table(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "segment_stained", interrupted)
+    monkeypatch.setattr(pipeline, "segment_field", interrupted)
     outcome = count(FRAME)
 
     assert outcome.status == 130
@@ -345,7 +345,7 @@ def test_too_little_memory_for_one_frame_is_told(
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "segment_stained", exhausted)
+    monkeypatch.setattr(pipeline, "segment_field", exhausted)
     outcome = count(FRAME)
 
     assert outcome.status == 3

@@ -31,6 +31,54 @@ def test_cells_between_the_classes_are_novel() -> None:
     assert (novelty(strange)[1::2] > usual).float().mean() > 0.9
 
 
+def test_what_is_strange_in_a_direction_that_tells_no_classes_apart_is_novel() -> None:
+    features, targets = clusters(seed=0)
+    novelty = Novelty.fit(features, targets)
+    usual = novelty(clusters(seed=1)[0]).quantile(0.99)
+    between = features[targets == 1].mean(dim=0) - features[targets == 0].mean(dim=0)
+    covariance = torch.cov(features[targets == 0].T)
+    aside = torch.randn(8, generator=torch.Generator().manual_seed(3))
+    seen = torch.linalg.solve(covariance, between)
+    aside -= (aside @ seen) / (seen @ seen) * seen  # the classes do not see it
+
+    far = features + 300 * aside
+
+    assert novelty(features + 0.01 * aside).quantile(0.9) < usual
+    assert (novelty(far) > usual).all()
+
+
+def test_a_strange_class_is_not_drowned_by_many_directions_of_chance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(3000) % 3
+    corners = torch.tensor([[0.0, 0], [8, 0], [0, 8]])
+    features = torch.randn(3000, 300, generator=generator)
+    features[:, :2] += corners[targets]
+    novelty = Novelty.fit(features, targets)
+    usual = torch.randn(1000, 300, generator=generator)
+    usual[:, :2] += corners[torch.arange(1000) % 3]
+    strange = torch.randn(1000, 300, generator=generator)
+    strange[:, :2] += torch.tensor([6.0, 6])
+
+    limit = novelty(usual).quantile(0.95)
+
+    assert (novelty(strange) > limit).float().mean() > 0.9
+
+
+def test_a_class_of_two_kinds_has_nothing_between_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(3000) % 3
+    features = torch.randn(3000, 6, generator=generator)
+    features[:, 0] += 20.0 * (targets == 1)
+    features[:, 1] += torch.where(torch.arange(3000) % 2 == 0, 15.0, -15.0)
+    features[:, 1] += 40.0 * (targets == 2)
+    novelty = Novelty.fit(features, targets)
+    limit = novelty(features).quantile(0.99)
+
+    between = torch.randn(1000, 6, generator=generator)  # the mean of class 0
+
+    assert (novelty(between) > limit).float().mean() > 0.9
+
+
 def test_novelty_does_not_change_when_features_are_mixed_linearly() -> None:
     features, targets = clusters(seed=0)
     generator = torch.Generator().manual_seed(2)
