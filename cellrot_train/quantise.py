@@ -21,8 +21,6 @@ from cellrot_infer.types import Floats, Patches
 from cellrot_train.graph import constants_of, rewritten, values_of
 
 LEVELS, HALF = 255, 127  # of a map; where signs turn, as many levels for -x as for x
-# Processors without VNNI add two products in 16 bits: kernels of 7 bits never overflow.
-KERNEL_HALF = 63
 ALIKE = 1e-3  # relative difference of least and most of a channel whose sign turns
 ROOM = 1.1  # over the largest value of nearly all patches
 NEARLY_ALL = 0.97  # rare cells may be cut: their values would cost all others detail
@@ -155,8 +153,7 @@ class Draft:
         kernel = self.constants[node.input[1]] / size[:, None, None, None]
         each_alone = kernel.shape[1] == 1  # a channel is made of one channel
         kernel *= given.size.reshape((-1, 1, 1, 1) if each_alone else (-1, 1, 1))
-        step = np.abs(kernel).max(axis=(1, 2, 3)).clip(min=LEAST_SIZE)
-        step /= KERNEL_HALF
+        step = np.abs(kernel).max(axis=(1, 2, 3)).clip(min=LEAST_SIZE) / HALF
         yield self._integers(f"{node.output[0]}/kernel", kernel, step, "i1")
         for bias in node.input[2:]:
             name, value = f"{node.output[0]}/bias", self.constants[bias] / size
