@@ -36,6 +36,7 @@ from cellrot_train.promises import (
 )
 from cellrot_train.reduced import Precision
 from cellrot_train.run import TrainedRun, load_run
+from tests.train.eight_bits import needs_exact_sums
 
 SAMPLES = Path(__file__).parents[1] / "data" / "patches"
 ORDINARY = {
@@ -200,7 +201,9 @@ def test_a_precision_that_costs_too_much_is_refused_with_the_figures(
         check_cost(whole, reduced)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("int8", marks=needs_exact_sums), "fp16"]
+)
 def test_another_precision_is_written_into_a_card_and_read(
     run: TrainedRun, tmp_path: Path, precision: Precision, patches: Patches
 ) -> None:
