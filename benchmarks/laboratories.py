@@ -36,6 +36,7 @@ from cellrot_infer.patches import cut_patches
 from cellrot_infer.quality import find_focus
 from cellrot_infer.restain import as_at_home, unlikeness
 from cellrot_infer.segment import segment_field
+from cellrot_infer.stain import find_glass
 from cellrot_infer.types import Box, Cell, Decision, Patches, Predictions
 from cellrot_train import metrics
 from cellrot_train.cells import Cells, labelled_cells
@@ -197,10 +198,11 @@ def strangers(classifier: Classifier, data: Path) -> dict[str, dict[str, float]]
     shown: dict[str, list[Patches]] = defaultdict(list)
     for number, entry in enumerate(read_labelled(data, "pbc_fields")):
         if number % 3 and len(entry.white_cells) == 1:
+            frame, size_um = entry.frame, classifier.card.pixel_size_um
+            light = find_glass(frame.pixels).light
             for name, middle in strange_places(entry):
-                cell = boxed(Box(*middle, 1, 1), entry.frame.pixel_size_um)
-                size_um = classifier.card.pixel_size_um
-                shown[name].append(cut_patches(entry.frame, [cell], size_um))
+                cell = boxed(Box(*middle, 1, 1), frame.pixel_size_um)
+                shown[name].append(cut_patches(frame, [cell], size_um, light))
     found = {}
     for name, patches in shown.items():
         predictions = classifier.classify(np.concatenate(patches))
