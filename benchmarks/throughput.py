@@ -3,10 +3,11 @@
     python -m benchmarks.throughput [--frames 1000] [--long 10000] [--out FOLDER]
 
 `--frames` real frames (those of tests/data, again and again) are one slide, counted by
-the command as a user runs it, with CSV and HTML reports. The share of each stage is
-measured in processor time, one frame after the other. Memory is that of a run over
-`--long` small frames in slides of 100, read after every 100th image. Frames a minute
-hold for the machine that is named beside them, and for what else it was doing.
+the command as a user runs it, with the default model, CSV and HTML reports. The share
+of each stage is measured in processor time, one frame after the other. Memory is that
+of a run over `--long` small frames in slides of 100, read after every 100th image.
+Frames a minute hold for the machine that is named beside them, and for what else it was
+doing.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from cellrot_infer.files import make_folder, write_text
 from cellrot_infer.frames import judge_scales, read_frame
 from cellrot_infer.journal import FileState, Journal, Kept
 from cellrot_infer.lineages import read_scheme
+from cellrot_infer.models import DEFAULT_MODEL
 from cellrot_infer.outputs import frame_pictures
 from cellrot_infer.patches import cut_patches
 from cellrot_infer.pipeline import analyze_frame
@@ -51,7 +53,6 @@ from tests.e2e.killing import small_slides
 from tests.infer.images import FRAMES
 
 RESULTS = Path(__file__).parent / "results"
-MODEL = "hnet-r0"
 SAMPLE = 60  # frames that the stages are timed on
 STEP = 100  # images between two readings of memory, and in a slide
 SETTLED = 500  # images after which memory should not grow
@@ -94,7 +95,7 @@ def counted(folder: Path, frames: int) -> dict[str, float]:
     arguments = "slide", inputs, "--out", folder / "out", "--report", "csv,html"
     begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
-        [*COMMAND, *map(str, arguments), "--model", MODEL, "--pixel-size", "0.1"],
+        [*COMMAND, *map(str, arguments), "--pixel-size", "0.1"],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -121,7 +122,7 @@ def stages(inputs: Path) -> dict[str, float]:
     What is done once for a slide, the judgement of its scale, is given in frames.
     """
     cv2.setNumThreads(1)
-    classifier = Classifier.load(MODEL, device="cpu", threads=1)
+    classifier = Classifier.load(DEFAULT_MODEL, device="cpu", threads=1)
     paths = sorted(inputs.iterdir())[:SAMPLE]
     spent: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder)) as journal:
@@ -189,10 +190,10 @@ def resident(folder: Path, images: int) -> dict[str, Any]:
     make_folder(request.folder)
     slides = find_slides([inputs.parent], recursive=True)
     workers, threads = share_threads(0, images)
-    classifier = Classifier.load(MODEL, device="cpu", threads=threads)
+    classifier = Classifier.load(DEFAULT_MODEL, device="cpu", threads=threads)
     readings = Readings()
     with Journal(request.folder) as journal:
-        left = take_up(journal, request, slides, MODEL)
+        left = take_up(journal, request, slides, DEFAULT_MODEL)
         run = Run(classifier, request, journal, slides, readings, workers)
         cells = sum(len(report.findings) for report, _ in run.count(left))
     megabytes = readings.megabytes
