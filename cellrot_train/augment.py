@@ -43,6 +43,17 @@ STRENGTHS = {
 }
 
 
+def compared(strength: Strength) -> Strength:
+    """Return `strength` for views that shall be recognised as the same cell.
+
+    Each loses up to 0.45 of its radius somewhere, so that parts of a cell must tell
+    of the whole. A reconstruction gains nothing from that: its target is the part.
+    """
+    return strength._replace(
+        crop=max(strength.crop, 0.45), shift=max(strength.shift, 0.1)
+    )
+
+
 class Draw(NamedTuple):
     """The chance of N patches; every entry has N rows."""
 

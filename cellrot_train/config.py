@@ -104,7 +104,7 @@ class Config:
         0.998, "Memory of the averaged weights.", at_least=0, at_most=1
     )
     label_smoothing: float = setting(0.05, "Of cross-entropy.", at_least=0, at_most=1)
-    temperature: float = setting(0.2, "Of the contrastive term.", at_least=0.001)
+    temperature: float = setting(0.1, "Of the contrastive term.", at_least=0.001)
 
     seed: int = setting(0, "Of everything that is random.", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda or cuda:1.")

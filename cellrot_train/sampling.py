@@ -14,9 +14,15 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from cellrot_train.augment import STRENGTHS, Draw, augment, draw
+from cellrot_train.augment import STRENGTHS, Draw, augment, compared, draw
 from cellrot_train.config import Config, ConfigError
-from cellrot_train.objectives import UNLABELLED, Batch, parse_objective, views
+from cellrot_train.objectives import (
+    PROJECTING,
+    UNLABELLED,
+    Batch,
+    parse_objective,
+    views,
+)
 
 T = TypeVar("T")
 
@@ -140,8 +146,10 @@ class Feed:
         return patches, self.labels[rows]
 
     def _make(self, step: int, patches: Tensor, labels: Tensor) -> Batch:
-        times = views(parse_objective(self.config.objective))
-        strength = STRENGTHS[self.config.augment]
+        terms = parse_objective(self.config.objective)
+        times, strength = views(terms), STRENGTHS[self.config.augment]
+        if terms.keys() & PROJECTING:
+            strength = compared(strength)
         chance = generator(self.config.seed, step, "augment")
         count = self.plan.batch_size * times
         drawn = draw(count, strength, self.config.rotate, chance)

@@ -104,6 +104,21 @@ def test_two_processes_see_the_batch_of_one(
     assert torch.allclose(joined, whole.images, atol=1e-3)
 
 
+@pytest.mark.parametrize("augment", ["mild", "strong"])
+def test_compared_views_lose_more_of_the_cell_than_others(
+    pixels: Pixels, tiny: Config, augment: str
+) -> None:
+    def least_radius(objective: str) -> float:
+        config = replace(tiny, objective=objective, augment=augment)
+        batches = feed(pixels, config, Share()).batches(0, 4)
+        return min(batch.disc[:, 2].min().item() for batch in batches)
+
+    for objective in ("contrastive", "variance", "contrastive+orientation"):
+        assert 0.55 <= least_radius(objective) < 0.65
+    for objective in ("reconstruction", "masked", "supervised", "consistency"):
+        assert least_radius(objective) >= 0.85
+
+
 def test_reading_ahead_keeps_order_and_passes_faults_on() -> None:
     def faulty() -> Iterator[int]:
         yield from range(5)
