@@ -24,10 +24,10 @@ from cellrot_infer.files import make_folder, write_text
 from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.config import Config
 from cellrot_train.data import load_patch_set
-from cellrot_train.fit import fit, resume
+from cellrot_train.fit import fit_once
 from cellrot_train.metrics import judge
 from cellrot_train.readout import model_of_run, read_upright
-from cellrot_train.run import LAST, METRICS, Run, load_run
+from cellrot_train.run import load_run
 
 RESULT = Path(__file__).parent / "results" / "start.json"
 FEW = 20  # labels a class
@@ -63,11 +63,12 @@ def main() -> None:
     if not options.data.is_dir():
         sys.exit(f"skipped: no patches in {options.data}; name them with --data")
     data = str(options.data)
-    start = trained("start", replace(START, data=data), options.runs)
+    start = fit_once(replace(START, data=data), root=options.runs, name="start").folder
     runs = {}
     for name, config in TAUGHT.items():
         init = "" if name.endswith("alone") else str(start)
-        runs[name] = trained(name, replace(config, data=data, init=init), options.runs)
+        config = replace(config, data=data, init=init)
+        runs[name] = fit_once(config, root=options.runs, name=name).folder
     patch_set = load_patch_set(options.data)
     cells = {split: labelled_cells(patch_set, split)[0] for split in ("val", "test")}
     rows = {name: figures(run, cells) for name, run in runs.items()}
@@ -75,21 +76,6 @@ def main() -> None:
     write_text(options.out, json.dumps(rows, indent=2) + "\n")
     for name, row in rows.items():
         print(f"{name:12s}", *(f"{key} {row[key]}" for key in ("val", "test")))
-
-
-def trained(name: str, config: Config, root: Path) -> Path:
-    """Return the folder of the finished training of `config`, done where it is not."""
-    run = Run(root / f"{name}-{config.model}")
-    if not (run.folder / LAST).exists():
-        return fit(config, root=root, name=name).folder
-    known, wanted = run.config.to_dict(), config.to_dict()
-    others = [key for key in wanted if known[key] != wanted[key] and key not in PATHS]
-    if others:
-        sys.exit(f"{run.folder}: was trained with other {', '.join(others)}")
-    return run.folder if (run.folder / METRICS).exists() else resume(run.folder).folder
-
-
-PATHS = ("data", "init")  # are absolute in a run, and as they were given here
 
 
 def figures(folder: Path, cells: Mapping[str, Cells]) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ Whatever is finished is kept and never done again, so that a study that was stop
 goes on with the same command.
 """
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellrot_infer.errors import DataError
 from cellrot_infer.files import make_folder
 from cellrot_infer.types import PATCH_SIDE_PX, Patches
 from cellrot_train import fit as fitting
 from cellrot_train.cells import Cells, labelled_cells
-from cellrot_train.config import Config
 from cellrot_train.data import SPLITS, PatchSet, load_patch_set
 from cellrot_train.display import Display, Silent
 from cellrot_train.likeness import THUMB_SIDE_PX, find_pairs
@@ -27,7 +24,7 @@ from cellrot_train.pixels import Pixels, load_patches, load_pixels
 from cellrot_train.portrait import shown_cells
 from cellrot_train.processes import choose_device
 from cellrot_train.readout import averaged, kept_small, model_of_encoder
-from cellrot_train.run import LAST, METRICS, Run, load_run, new_encoder, versions
+from cellrot_train.run import load_run, new_encoder, versions
 from cellrot_train.study import handmade
 from cellrot_train.study.figures import RUNS, write_figures
 from cellrot_train.study.measure import (
@@ -137,32 +134,9 @@ def _train(entry: Entry, bench: Bench) -> tuple[str, float]:
     config = bench.plan.config(replace(entry, averaged=False), str(bench.device))
     name = f"{entry.objective.replace('*', 'x')}{'-turned' * entry.turned}-{entry.seed}"
     root = bench.folder / RUNS
-    folder = root / f"{name}-{entry.model}"
     begun = time.monotonic()
-    if (folder / METRICS).exists():
-        _refuse_other(Run(folder), config)
-    elif (folder / LAST).exists():
-        _refuse_other(Run(folder), config)
-        bench.show.note(f"{entry.key}: training goes on")
-        fitting.resume(folder, show=bench.show)
-    else:
-        if folder.exists():
-            shutil.rmtree(folder)  # it stopped before the first checkpoint
-        bench.show.note(f"{entry.key}: training")
-        fitting.fit(config, root=root, name=name, show=bench.show)
-    return folder.name, time.monotonic() - begun
-
-
-def _refuse_other(run: Run, config: Config) -> None:
-    """Raise DataError where `run` was trained with other settings."""
-    known, wanted = run.config.to_dict(), config.to_dict()
-    same = {"data": str(Path(config.data).resolve()), "device": known["device"]}
-    wanted |= same
-    if changed := [name for name in wanted if known[name] != wanted[name]]:
-        raise DataError(
-            f"{run.folder}: was trained with other {', '.join(changed)}; repeat the "
-            "command of this study, or name another folder with --out"
-        )
+    run = fitting.fit_once(config, root=root, name=name, show=bench.show)
+    return run.folder.name, time.monotonic() - begun
 
 
 def _subject(entry: Entry, run: str, bench: Bench) -> Subject:

@@ -1,5 +1,6 @@
 """From settings to a finished run, and on from where a run stopped."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,38 @@ def resume(
     return run
 
 
+def fit_once(
+    config: Config, *, root: Path, name: str, show: Display | None = None
+) -> Run:
+    """Return the run `name` of `config` under `root`, trained if it is not yet.
+
+    One that was cut off goes on from its last checkpoint. Raises DataError where it was
+    trained with other settings.
+    """
+    run, show = Run(root / f"{name}-{config.model}"), show or Silent()
+    if not (run.folder / LAST).exists():
+        if run.folder.exists():
+            shutil.rmtree(run.folder)  # it stopped before the first checkpoint
+        show.note(f"{run.folder.name}: training")
+        return fit(config, root=root, name=name, show=show)
+    _refuse_other(run, config)
+    if (run.folder / METRICS).exists():
+        return run
+    show.note(f"{run.folder.name}: training goes on")
+    return resume(run.folder, show=show)
+
+
+def _refuse_other(run: Run, config: Config) -> None:
+    """Raise DataError where `run` was trained with other settings than `config`."""
+    known, wanted = run.config.to_dict(), _placed(config).to_dict()
+    wanted["device"] = known["device"]
+    if changed := [name for name in wanted if known[name] != wanted[name]]:
+        raise DataError(
+            f"{run.folder}: was trained with other {', '.join(changed)}; ask for the "
+            "same settings again, or for another folder"
+        )
+
+
 def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     """Return the patches that `config` names, with the labels that it keeps."""
     patch_set = load_patch_set(Path(config.data))
@@ -141,9 +174,14 @@ def _complete(config: Config, show: Display) -> Config:
         if not SAMPLES.is_dir():
             raise DataError("no patches: give --data DIR (class folders or index.csv)")
         show.note(f"no --data: training on the samples in {SAMPLES}")
+    return _placed(replace(config, data=config.data or str(SAMPLES)))
+
+
+def _placed(config: Config) -> Config:
+    """Return the settings with absolute paths, as a run keeps them."""
     return replace(
         config,
-        data=_absolute(config.data or str(SAMPLES)),
+        data=_absolute(config.data),
         unlabelled=_absolute(config.unlabelled),
         init=_absolute(config.init),
     )

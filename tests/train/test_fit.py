@@ -23,7 +23,7 @@ from cellrot_train.config import Config, ConfigError
 from cellrot_train.data import load_patch_set
 from cellrot_train.display import Silent
 from cellrot_train.fit import SAMPLES as USED
-from cellrot_train.fit import fit, resume
+from cellrot_train.fit import fit, fit_once, resume
 from cellrot_train.intake import Intake
 from cellrot_train.loop import Step
 from cellrot_train.pixels import Pixels, load_patches
@@ -236,6 +236,23 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(
         fit(whole.config, root=tmp_path, show=StopAt(0))
 
     assert_same_run(resume(next(tmp_path.iterdir())), whole)
+
+
+@pytest.mark.parametrize("step", [0, 9])
+def test_asking_once_more_finishes_a_run_and_trains_it_only_once(
+    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    config = replace(whole.config, save_minutes=0.0)
+    with pytest.raises(InterruptedRunError):
+        fit_once(config, root=tmp_path, name="once", show=StopAt(step))
+
+    run = fit_once(config, root=tmp_path, name="once")
+
+    assert_same_run(run, whole)
+    monkeypatch.setattr(Training, "finish", None)  # a training would fail
+    assert fit_once(config, root=tmp_path, name="once").folder == run.folder
+    with pytest.raises(DataError, match="was trained with other epochs, seed; ask"):
+        fit_once(replace(config, seed=1, epochs=9), root=tmp_path, name="once")
 
 
 def test_the_seed_decides(tmp_path: Path, tiny: Config) -> None:
