@@ -1,7 +1,8 @@
 """Masks at the scale at which cells are sought, every length in micrometres.
 
 Small discs are kernels; large ones come from distance transforms, whose cost does not
-grow with the radius. What lies outside of the frame counts as more of the same.
+grow with the radius, and which give the same. What lies outside of the frame counts as
+more of the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from cellrot_infer.types import Floats, Mask
 
 WORKING_PIXEL_UM = 0.2  # fine enough for an outline, coarse enough to be fast
 PIXEL_UM2 = WORKING_PIXEL_UM**2
-KERNELS_TO_UM = 0.6
+KERNELS_TO_UM = 1.0
 
 Labels = NDArray[np.int32]  # (H, W), 0 where nothing is
 Window = tuple[slice, slice]
@@ -40,7 +41,8 @@ class Components:
     @cached_property
     def areas_um2(self) -> NDArray[np.float64]:
         """The area of each part, (N,)."""
-        pixels = np.bincount(self.labels.ravel(), minlength=self.count)
+        pixels = np.bincount(self.labels[self.labels > 0], minlength=self.count)
+        pixels[0] = self.labels.size - pixels.sum()  # most of a field is outside
         return np.asarray(pixels * PIXEL_UM2, np.float64)
 
     @cached_property
@@ -218,6 +220,11 @@ def _depth_px(mask: Mask) -> Floats:
 
 @cache
 def _disc(radius_um: float) -> NDArray[np.uint8]:
-    radius = radius_um / WORKING_PIXEL_UM
-    away = np.arange(-int(radius + 0.01), int(radius + 0.01) + 1)
-    return (np.hypot(away[:, None], away[None]) <= radius + 0.01).astype(np.uint8)
+    """Return the kernel of all that `_depth_px` takes to be within `radius_um`."""
+    radius_px = radius_um / WORKING_PIXEL_UM
+    side = 2 * int(radius_px * 1.1) + 3  # it takes a step to be 0.955 pixels
+    away = np.ones((side, side), bool)
+    away[side // 2, side // 2] = False
+    near = _depth_px(away) <= radius_px
+    rows = near.any(axis=1)
+    return near[rows][:, rows].astype(np.uint8)

@@ -29,12 +29,14 @@ FEWEST_GLASS_PX = 50
 FAINT = 0.06  # decades a colour; glass with all its unevenness is within
 SAMPLE_PX = 20_000  # of a frame, enough to measure its noise
 CAMERA_NOISE = 0.003  # decades, where the camera saturates and shows none
+ROWS_AT_ONCE = 64  # of a large field, so that the processor's cache holds the work
 BLACK = 4  # grey levels; lossy compression makes black a little brighter
 
 T = TypeVar("T", bound=np.generic)
 Moments = NDArray[np.floating]  # a mean (3,) or a covariance (3, 3)
 Places = tuple[Floats, Floats]  # x (1, W) and y (H, 1) of pixels, in the whole field
 
+_GREEN_OVER_BLUE = np.array([[0, 1, -1]], np.float32)
 _DECADES = np.log10(np.arange(256) + 1).astype(np.float32)
 
 
@@ -105,6 +107,18 @@ def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floa
     scanned counts as glass: around an eyepiece, or where a mosaic has gaps.
     """
     x, y = at or places(*pixels.shape[:2])
+    density = np.empty(pixels.shape, np.float32)
+    for first in range(0, len(pixels), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        density[rows] = _density_of(pixels[rows], glass, (x, y[rows]))
+    unseen = ~scanned(pixels)
+    if unseen.any():
+        density[unseen] = 0
+    return density
+
+
+def _density_of(pixels: RGB, glass: Glass, at: Places) -> Floats:
+    x, y = at
     planes = []
     for plane, light, slope in zip(
         cv2.split(pixels), glass.light, glass.slopes.T, strict=True
@@ -116,9 +130,7 @@ def optical_density(pixels: RGB, glass: Glass, at: Places | None = None) -> Floa
         full += rows
         full += columns
         planes.append(cv2.subtract(full, cv2.LUT(plane, _DECADES)))
-    density = np.asarray(cv2.merge(planes), np.float32)
-    density[~scanned(pixels)] = 0
-    return density
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def scanned(pixels: RGB) -> Mask:
@@ -134,8 +146,11 @@ def nuclear_stain(density: Floats) -> Floats:
     Red light is lost in nuclei and little elsewhere. Green is lost in nuclei more than
     blue, while haemoglobin takes both.
     """
-    red, green, blue = cv2.split(density)
-    return np.asarray(red + 0.5 * np.maximum(green - blue, 0), np.float32)
+    score = np.asarray(cv2.transform(density, _GREEN_OVER_BLUE), np.float32)
+    np.maximum(score, 0, out=score)  # all in one piece of memory: a field is large
+    score *= 0.5
+    score += density[..., 0]
+    return score
 
 
 def total_dye(density: Floats) -> Floats:
