@@ -7,6 +7,7 @@ goes on with the same command.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from cellrot_train.cells import Cells, labelled_cells
 from cellrot_train.data import SPLITS, PatchSet, load_patch_set
 from cellrot_train.display import Display, Silent
 from cellrot_train.likeness import THUMB_SIDE_PX, find_pairs
-from cellrot_train.pixels import Pixels, load_patches, load_pixels
+from cellrot_train.pixels import Pixels, decode_patches, load_patches, load_pixels
 from cellrot_train.portrait import shown_cells
 from cellrot_train.processes import choose_device
-from cellrot_train.readout import averaged, kept_small, model_of_encoder
+from cellrot_train.readout import averaged, kept_small, model_of_encoder, whitened
 from cellrot_train.run import load_run, new_encoder, versions
 from cellrot_train.study import handmade
 from cellrot_train.study.figures import RUNS, write_figures
@@ -37,6 +38,7 @@ from cellrot_train.study.page import write_page
 from cellrot_train.study.plan import (
     AVERAGED_TURNS,
     HANDMADE,
+    WHITENING_CELLS,
     Entry,
     Plan,
     refuse_unlabelled,
@@ -47,7 +49,7 @@ from cellrot_train.training import InterruptedRunError
 SHOWN_CELLS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """What every entry is trained and measured with."""
 
@@ -56,6 +58,18 @@ class Bench:
     pixels: Pixels
     device: torch.device
     show: Display
+
+    @cached_property
+    def unlabelled(self) -> Patches:
+        """Training cells from which features are whitened, as large as all read."""
+        rows = self.pixels.patch_set.indices("train")
+        some = np.random.default_rng(0).permutation(rows)[:WHITENING_CELLS]
+        return decode_patches(self.pixels.patch_set, some.tolist(), self.read_px)
+
+    @property
+    def read_px(self) -> int:
+        """The side at which cells are read: turning them takes more than training."""
+        return min(2 * self.plan.side_px, PATCH_SIDE_PX)
 
 
 def compare(
@@ -140,7 +154,12 @@ def _train(entry: Entry, bench: Bench) -> tuple[str, float]:
 
 
 def _subject(entry: Entry, run: str, bench: Bench) -> Subject:
-    """Return `entry` ready to be measured."""
+    """Return `entry` ready to be measured, its features also whitened."""
+    subject = _plain_subject(entry, run, bench)
+    return replace(subject, model=whitened(subject.model, bench.unlabelled))
+
+
+def _plain_subject(entry: Entry, run: str, bench: Bench) -> Subject:
     plan, device = bench.plan, bench.device
     if entry.model == HANDMADE[0]:
         return Subject(handmade.colours_and_rings(plan.side_px))
@@ -166,7 +185,7 @@ def _subject(entry: Entry, run: str, bench: Bench) -> Subject:
 def _cells(bench: Bench, split: str) -> Cells:
     """Return the labelled cells of `split`, as large as turning them takes."""
     cells, _ = labelled_cells(bench.pixels.patch_set, split)
-    return kept_small(cells, min(2 * bench.plan.side_px, PATCH_SIDE_PX))
+    return kept_small(cells, bench.read_px)
 
 
 def _shown(bench: Bench) -> Patches:

@@ -19,6 +19,9 @@ from cellrot_train.intake import Intake
 from cellrot_train.metrics import Indices
 from cellrot_train.protocol import ORIGINAL, TURNED
 from cellrot_train.run import TrainedRun
+from cellrot_train.whitening import learn_whitening
+
+EMBEDDING, FEATURES, WHITENED = "embedding", "features", "whitened"
 
 
 class Readout(NamedTuple):
@@ -68,7 +71,7 @@ def model_of_encoder(
     def read(patches: Patches) -> Readout:
         small = torch.from_numpy(shrink(patches, side_px)).to(device)
         encoding = encoder.encode(intake(small.permute(0, 3, 1, 2)))
-        found = {"embedding": encoding.embedding, "features": encoding.features}
+        found = {EMBEDDING: encoding.embedding, FEATURES: encoding.features}
         vectors = {name: value.float().cpu().numpy() for name, value in found.items()}
         if classifier is None:
             return Readout(vectors, None)
@@ -96,12 +99,27 @@ def averaged(model: Model, turns: int) -> Model:
     return read
 
 
+def whitened(model: Model, cells: Patches) -> Model:
+    """Return `model` with one vector more: its features, whitened as `cells` tell.
+
+    No label of theirs is read.
+    """
+    whitening = learn_whitening(read_upright(model, cells).representations[FEATURES])
+
+    def read(patches: Patches) -> Readout:
+        found = model(patches)
+        more = {WHITENED: whitening(found.representations[FEATURES])}
+        return found._replace(representations={**found.representations, **more})
+
+    return read
+
+
 def model_of_file(classifier: Classifier) -> Model:
     """Return a loaded ONNX file as a model."""
 
     def read(patches: Patches) -> Readout:
         found = classifier.classify(patches)
-        return Readout({"embedding": found.embeddings}, found.probabilities)
+        return Readout({EMBEDDING: found.embeddings}, found.probabilities)
 
     return read
 

@@ -26,12 +26,11 @@ from cellrot_train.figures import (
 )
 from cellrot_train.metrics import Estimate
 from cellrot_train.portrait import framed, reconstruct
-from cellrot_train.readout import shrink
+from cellrot_train.readout import FEATURES, shrink
 from cellrot_train.run import load_run
 from cellrot_train.study.plan import HANDMADE, Entry, regime
 from cellrot_train.study.record import Study
 from cellrot_train.study.summary import (
-    FEATURES,
     LOGISTIC,
     READOUTS,
     Question,
@@ -82,11 +81,11 @@ def write_figures(study: Study, folder: Path, patches: Patches) -> None:
 def draw_bars(study: Study) -> Figure:
     """Return the macro-F1 of every entry, a panel an objective, a row a read-out."""
     objectives = ["", *study.plan.objectives]
-    size = (2.4 * len(objectives) + 1.5, 5.6)
+    size = (2.4 * len(objectives) + 1.5, 0.8 + 2.4 * len(READOUTS))
     figure = Figure(figsize=size, layout="constrained")
     widths = [len(_drawn(study, name)) + 0.5 for name in objectives]
     grid = figure.subplots(
-        2, len(objectives), sharey=True, squeeze=False, width_ratios=widths
+        len(READOUTS), len(objectives), sharey=True, squeeze=False, width_ratios=widths
     )
     for row, readout in zip(grid, READOUTS, strict=True):
         ceiling = macro_f1(study, Entry(HANDMADE[0]), FEATURES, Question())
@@ -98,7 +97,7 @@ def draw_bars(study: Study) -> Figure:
     for axes, objective in zip(grid[0], objectives, strict=True):
         words = f"{objective}\n({regime(objective)})" if objective else "untrained"
         axes.set_title(words, fontsize=9)
-    for axes in grid[0]:
+    for axes in grid[:-1].flat:
         axes.set_xticklabels([])
     figure.supxlabel(f"dotted: {HANDMADE[0]}", fontsize=8)
     return figure
@@ -107,9 +106,10 @@ def draw_bars(study: Study) -> Figure:
 def draw_budgets(study: Study) -> Figure:
     """Return macro-F1 by labels a class: a panel an objective, a row a read-out."""
     objectives = study.plan.objectives
-    size = (max(6.4, 3.4 * len(objectives)), 6.4)
+    shape = len(READOUTS), len(objectives)
+    size = (max(6.4, 3.4 * len(objectives)), 0.8 + 2.8 * len(READOUTS))
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(2, len(objectives), sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for row, readout in zip(grid, READOUTS, strict=True):
         for axes, objective in zip(row, objectives, strict=True):
             for entry in _drawn(study, objective):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cellrot_infer.types import Floats, Patches
 from cellrot_train.intake import Intake
-from cellrot_train.readout import Model, Readout, shrink
+from cellrot_train.readout import FEATURES, Model, Readout, shrink
 
 BINS = 16  # of each colour channel
 JOINT_BINS = 4  # of each channel, of all channels together
@@ -69,7 +69,7 @@ def outer_ring(side_px: int) -> Model:
     def read(patches: Patches) -> Readout:
         pixels = shrink(patches, side_px)[:, ring].astype(np.float32)
         parts = [pixels.mean(axis=1), pixels.std(axis=1)]
-        return Readout({"features": np.concatenate(parts, axis=1)}, None)
+        return Readout({FEATURES: np.concatenate(parts, axis=1)}, None)
 
     return read
 
@@ -79,7 +79,7 @@ def _model(side_px: int, features: Callable[[Floats], Floats]) -> Model:
 
     def read(patches: Patches) -> Readout:
         small = torch.from_numpy(shrink(patches, side_px)).permute(0, 3, 1, 2)
-        return Readout({"features": features(intake(small).numpy())}, None)
+        return Readout({FEATURES: features(intake(small).numpy())}, None)
 
     return read
 

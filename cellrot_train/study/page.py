@@ -6,6 +6,7 @@ from pathlib import Path
 from cellrot_infer.files import write_text
 from cellrot_train.metrics import Estimate
 from cellrot_train.protocol import TURNED
+from cellrot_train.readout import EMBEDDING, FEATURES
 from cellrot_train.study.claims import BASELINE, HARMONIC_2, claims
 from cellrot_train.study.figures import figures_of
 from cellrot_train.study.plan import (
@@ -14,14 +15,13 @@ from cellrot_train.study.plan import (
     LABELS_PER_CLASS,
     MAX_SIZE_RATIO,
     RING,
+    WHITENING_CELLS,
     Entry,
     Plan,
     regime,
 )
 from cellrot_train.study.record import Study
 from cellrot_train.study.summary import (
-    EMBEDDING,
-    FEATURES,
     LOGISTIC,
     NEAREST,
     READOUTS,
@@ -112,6 +112,12 @@ def _setting(study: Study) -> Iterator[str]:
         "standardised inside the fold. Validation cells teach the readers and chose "
         "the settings; **only test cells are counted, and were read once**. Intervals "
         "(95 %) are over seeds and folds, or seeds and draws of labels."
+    )
+    told = min(WHITENING_CELLS, about["cells"]["train"])
+    yield (
+        f"- Features are whitened by one linear map, learned from {told} training "
+        "cells without their labels: directions in which near neighbours differ are "
+        "shrunk. Every entry is treated alike."
     )
     if not about["slides_known"]:
         yield (

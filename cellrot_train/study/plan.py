@@ -17,6 +17,7 @@ LABELLED_SHARE = 0.25  # of a batch, so that few labels are not lost in it
 HANDMADE = ("colour histogram and radial profile", "PCA of pixels")
 RING = "outer ring alone"  # tells how much the acquisition gives away
 AVERAGED_TURNS = 8
+WHITENING_CELLS = 2000  # of training, whose labels are not read
 MAX_SIZE_RATIO = 1.1  # of parameters, between the largest and the smallest encoder
 DECIDED = {  # what the plan says of a training, and a file of settings must not
     "model", "objective", "data", "unlabelled", "init", "seed", "epochs", "side_px",

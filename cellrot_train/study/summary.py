@@ -9,14 +9,18 @@ import numpy as np
 from cellrot_train.metrics import Estimate, Scores, interval
 from cellrot_train.probe import Reader
 from cellrot_train.protocol import ORIGINAL, TURNED, Protocol, Row, View
+from cellrot_train.readout import EMBEDDING, FEATURES, WHITENED
 from cellrot_train.study.plan import Entry
 from cellrot_train.study.record import Final, Record, Study
 
 DRAWS = 2000
 LOGISTIC: Reader = "logistic regression"
 NEAREST: Reader = "k-NN"
-EMBEDDING, FEATURES = "embedding", "features"
-READOUTS = {EMBEDDING: "the code", FEATURES: "pooled features of all layers"}
+READOUTS = {
+    EMBEDDING: "the code",
+    FEATURES: "pooled features of all layers",
+    WHITENED: "pooled features, whitened",
+}
 
 
 class Question(NamedTuple):
@@ -125,7 +129,8 @@ def val_merit(study: Study, entry: Entry, readout: str) -> float:
         row.scores["macro_f1"].value
         for record in records_of(study, entry)
         for reader in (LOGISTIC, NEAREST)
-        if (row := find_row(record.val[readout], Question(reader))) is not None
+        if readout in record.val
+        and (row := find_row(record.val[readout], Question(reader))) is not None
     ]
     return float(np.mean(found)) if found else -np.inf
 

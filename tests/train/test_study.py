@@ -20,6 +20,7 @@ from cellrot_train.study.page import write_page
 from cellrot_train.study.plan import BUDGETS, FEW, HANDMADE, RING, Entry, Plan, regime
 from cellrot_train.study.record import Final, Painting, Record, Study, open_study
 from cellrot_train.study.summary import (
+    READOUTS,
     Question,
     best_on_val,
     difference,
@@ -59,7 +60,7 @@ def probes(quality: float, seed: int = 0) -> dict[str, Protocol]:
     views = {"original": vectors, "turned": vectors}
     counted = np.arange(90) % 3 > 0
     table = run_protocol(views, LABELS, NAMES, counted=counted, budgets=(5,))
-    return {"embedding": table, "features": table}
+    return {name: table for name in READOUTS}
 
 
 @pytest.fixture(scope="module")
