@@ -14,11 +14,17 @@ from cellrot_infer.errors import CellrotError, DeviceError, OutputError
 from cellrot_train import checkpoint
 from cellrot_train.classifier import Classifier, fit_classifier
 from cellrot_train.config import Config
+from cellrot_train.discriminant import fit_discriminant
 from cellrot_train.display import Display
 from cellrot_train.intake import centre
 from cellrot_train.loop import average, build_optimizer, build_scaler, cosine, train
 from cellrot_train.metrics import Counts, macro_f1
-from cellrot_train.objectives import RECONSTRUCTING, Learner, freeze_unused
+from cellrot_train.objectives import (
+    RECONSTRUCTING,
+    UNLABELLED,
+    Learner,
+    freeze_unused,
+)
 from cellrot_train.pixels import Pixels
 from cellrot_train.processes import arithmetic, check_compiler, memory_format
 from cellrot_train.run import BEST, LAST, METRICS, Run, load_weights, new_encoder
@@ -235,17 +241,7 @@ class Training:
         validation, where cells as they are and varied ones count alike: it must serve
         at home and elsewhere.
         """
-        plain, varied = (
-            features_of(self.mean, self.images, rows, varied=varied)
-            for varied in (False, True)
-        )
-        labels = self.labels[rows].to(plain.device)
-        classes = len(self.patch_set.class_names)
-        both = torch.cat([plain, varied])
-        rivals = [fit_classifier(plain, labels, classes, l2=l2) for l2 in L2]
-        rivals += [fit_classifier(both, labels.repeat(2), classes, l2=l2) for l2 in L2]
-        if "supervised" in self.learner.weights:
-            rivals.insert(0, self.mean.classifier)
+        rivals = self._rivals(rows)
         seen = [
             self.validation.features(self.mean, varied=varied)
             for varied in (False, True)
@@ -258,6 +254,27 @@ class Training:
         best = max(rivals, key=quality)
         self.mean.classifier, trained = best, self.mean.classifier
         return best is not trained
+
+    def _rivals(self, rows: Tensor) -> list[Classifier]:
+        """Return classifiers of the labelled cells at `rows`, the likeliest first."""
+        plain, varied = (
+            features_of(self.mean, self.images, rows, varied=varied)
+            for varied in (False, True)
+        )
+        train = rows_of(self.patch_set, "train")
+        others = train[self.labels[train] == UNLABELLED]
+        unlabelled = features_of(self.mean, self.images, others)
+        labels = self.labels[rows].to(plain.device)
+        classes = len(self.patch_set.class_names)
+        both = torch.cat([plain, varied])
+        rivals = [fit_classifier(plain, labels, classes, l2=l2) for l2 in L2]
+        rivals += [fit_classifier(both, labels.repeat(2), classes, l2=l2) for l2 in L2]
+        discriminant = fit_discriminant(plain, labels, classes, unlabelled)
+        few = len(labels) < plain.shape[1]  # for regression, which comes first else
+        rivals.insert(0 if few else len(rivals), discriminant)
+        if "supervised" in self.learner.weights:
+            rivals.insert(0, self.mean.classifier)
+        return rivals
 
     def _save(self) -> None:
         if not self.share.rank:

@@ -14,13 +14,16 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
 from cellrot_infer.errors import DataError, DeviceError, OutputError
 from cellrot_train import checkpoint, training
+from cellrot_train.classifier import Classifier
 from cellrot_train.cli import app, main
 from cellrot_train.config import Config, ConfigError
 from cellrot_train.data import load_patch_set
+from cellrot_train.discriminant import fit_discriminant
 from cellrot_train.display import Silent
 from cellrot_train.fit import SAMPLES as USED
 from cellrot_train.fit import fit, fit_once, resume
@@ -143,6 +146,35 @@ def test_without_labels_a_run_still_gets_a_classifier(
 
     assert run.metrics["val_macro_f1"] > 0.4  # frozen features, fitted at the end
     assert run.classifier.weight.shape == (11, run.encoder.feature_size)
+
+
+@pytest.mark.parametrize(("per_class", "asked"), [(2, True), (0, False)])
+def test_of_few_labels_the_discriminant_comes_first_of_many_regression(
+    tmp_path: Path,
+    tiny: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    per_class: int,
+    asked: bool,
+) -> None:
+    fitted: list[tuple[Classifier, tuple[Tensor, Tensor, int, Tensor]]] = []
+
+    def fitting(*arguments: Any) -> Classifier:  # noqa: ANN401
+        fitted.append((fit_discriminant(*arguments), arguments))
+        return fitted[-1][0]
+
+    monkeypatch.setattr(training, "fit_discriminant", fitting)
+    monkeypatch.setattr(training, "macro_f1", lambda _: 0.0)  # val knows nothing
+    config = replace(
+        tiny, objective="contrastive", epochs=1, labels_per_class=per_class
+    )
+
+    run = fit(config, root=tmp_path)
+
+    [(discriminant, (features, _, _, unlabelled))] = fitted
+    kept = weights(run, "best.pt")["learner"]["classifier.linear.weight"]
+    assert same(kept, discriminant.linear.weight) is asked
+    assert len(features) + len(unlabelled) == 220
+    assert len(unlabelled) == (198 if per_class else 0)
 
 
 def test_without_a_refit_the_classifier_stays_as_it_was_trained(
