@@ -79,7 +79,7 @@ def _weighted(vectors: Vectors, member: Vectors, centres: Vectors) -> Vectors:
 
 def _map(centres: Vectors, scatter: Vectors) -> tuple[Vectors, Vectors]:
     """Return weight (K, F) and bias (K,) of the linear discriminant."""
-    weight: Vectors = np.linalg.solve(scatter, centres.T).T
+    weight = np.asarray(np.linalg.solve(scatter, centres.T).T, np.float64)
     return weight, -0.5 * (weight * centres).sum(axis=1)
 
 
