@@ -41,9 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.data / "pbc").is_dir():
         sys.exit(f"skipped: {options.data / 'pbc'} is not here")
-    run = load_run(options.run)
-    if "supervised" in run.config.objective or run.config.init:
-        sys.exit(f"{options.run}: its encoder was taught the classes, expected none")
+    run = untaught(options.run)
     patches = load_pixels(load_patch_set(options.data / "pbc"), run.config.side_px)
     known, asked = (part(run, patches, split) for split in ("train", options.split))
     rows = {
@@ -57,6 +55,14 @@ def main() -> None:
     found = {"split": options.split, "mean": means, "classes": rows}
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
+
+
+def untaught(folder: Path) -> TrainedRun:
+    """Return the run in `folder`; stop where its encoder was taught the classes."""
+    run = load_run(folder)
+    if "supervised" in run.config.objective or run.config.init:
+        sys.exit(f"{folder}: its encoder was taught the classes, expected none")
+    return run
 
 
 def part(run: TrainedRun, patches: Pixels, split: str) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ from cellrot_train.training import InterruptedRunError
 SHOWN_CELLS = 2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Bench:
     """What every entry is trained and measured with."""
 
@@ -160,6 +160,7 @@ def _subject(entry: Entry, run: str, bench: Bench) -> Subject:
 
 
 def _plain_subject(entry: Entry, run: str, bench: Bench) -> Subject:
+    """Return what `entry` reads of cells, and the encoder behind it."""
     plan, device = bench.plan, bench.device
     if entry.model == HANDMADE[0]:
         return Subject(handmade.colours_and_rings(plan.side_px))

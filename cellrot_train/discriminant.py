@@ -20,6 +20,7 @@ Vectors = NDArray[np.float64]
 MOVED = 0.5  # of the way from the labelled cells' centre to that of all
 NEVER = 1e4  # logits below all others
 LEAST_VARIANCE = 0.02  # of the mean over directions, where many cells tell the scatter
+LEAST_SCATTER = 4e-4  # of the variance of all cells; one cell a class shows none
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def _shrunk(apart: Vectors) -> Vectors:
     size = np.maximum(apart.std(axis=0), 1e-6)
     scatter, _ = ledoit_wolf(apart / size, assume_centered=True)
     found: Vectors = scatter * np.outer(size, size)
-    return found + LEAST_VARIANCE**2 * np.eye(len(found))  # one cell a class has none
+    return found + LEAST_SCATTER * np.eye(len(found))
 
 
 def _weighted(vectors: Vectors, member: Vectors, centres: Vectors) -> Vectors:

@@ -49,6 +49,7 @@ class Progress:
     best: float = -torch.inf
 
 
+MOST_HELPERS = 20_000  # cells without a label that help to read few; more say the same
 L2 = (1e-4, 1e-3, 1e-5, 1e-6)  # weight decays of the final classifier; the usual first
 
 
@@ -263,6 +264,7 @@ class Training:
         )
         train = rows_of(self.patch_set, "train")
         others = train[self.labels[train] == UNLABELLED]
+        others = others[:: 1 + len(others) // MOST_HELPERS]
         unlabelled = features_of(self.mean, self.images, others)
         labels = self.labels[rows].to(plain.device)
         classes = len(self.patch_set.class_names)

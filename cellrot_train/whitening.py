@@ -9,6 +9,7 @@ all, and what is left tells the kinds apart. One linear map: relevant component 
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from cellrot_infer.types import Floats
 
@@ -36,20 +37,11 @@ def learn_whitening(features: Floats) -> Whitening:
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 0, spread, 1)
     standard = ((features - mean) / scale).astype(np.float64)
-    apart = (standard[:, None] - standard[_nearest(standard)]).reshape(
-        -1, standard.shape[1]
-    )
+    count = min(NEIGHBOURS, len(standard) - 1)
+    nearest = NearestNeighbors(n_neighbors=count, metric="cosine").fit(standard)
+    near = nearest.kneighbors(return_distance=False)
+    apart = (standard[:, None] - standard[near]).reshape(-1, standard.shape[1])
     variances, directions = np.linalg.eigh(apart.T @ apart / len(apart))
     variances = np.maximum(variances, 0) + LEAST_VARIANCE * variances.mean() + 1e-9
     inverse = (directions / np.sqrt(variances)) @ directions.T
     return Whitening(mean, inverse / scale[:, None])
-
-
-def _nearest(vectors: Floats) -> np.ndarray:
-    """Return the rows of the nearest neighbours of each vector, (N, up to 5)."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(lengths, 1e-12)
-    likeness = unit @ unit.T
-    np.fill_diagonal(likeness, -np.inf)
-    count = min(NEIGHBOURS, len(vectors) - 1)
-    return np.argpartition(-likeness, count - 1, axis=1)[:, :count]

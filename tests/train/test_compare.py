@@ -13,8 +13,12 @@ import pytest
 
 from cellrot_infer.errors import DataError
 from cellrot_infer.images import read_image
+from cellrot_infer.types import Patches
 from cellrot_train import cli, compare, metrics, probe, turning
 from cellrot_train import fit as fitting
+from cellrot_train.data import PatchSet, load_patch_set
+from cellrot_train.display import Silent
+from cellrot_train.pixels import load_pixels
 from cellrot_train.processes import choose_device
 from cellrot_train.readout import Model, averaged, model_of_encoder
 from cellrot_train.run import new_encoder
@@ -88,6 +92,23 @@ def stop_at(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
     patch.setattr(compare, name, stopping)
 
 
+def test_features_are_whitened_from_training_cells_alone(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = load_pixels(load_patch_set(Path(plan.data)), plan.side_px)
+    bench = compare.Bench(plan, tmp_path, pixels, choose_device("cpu"), Silent())
+    asked: list[int] = []
+
+    def decoded(_: PatchSet, rows: list[int], side_px: int) -> Patches:
+        asked.extend(rows)
+        return np.zeros((len(rows), side_px, side_px, 3), np.uint8)
+
+    monkeypatch.setattr(compare, "decode_patches", decoded)
+
+    assert bench.unlabelled.shape == (30, 64, 64, 3)
+    assert sorted(asked) == pixels.patch_set.indices("train").tolist()
+
+
 @pytest.mark.slow
 def test_a_stopped_study_goes_on_and_repeats_nothing(
     plan: Plan, stopped: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +123,12 @@ def test_a_stopped_study_goes_on_and_repeats_nothing(
     study = compare.compare(plan, stopped)
 
     assert all(study.records[key] == before.records[key] for key in tested)
+    assert all(
+        "whitened" in probes
+        for record in study.records.values()
+        if record.final
+        for probes in (record.val, record.final.probes)
+    )
     assert all(record.final for record in study.records.values())
     assert {path.name for path in stopped.iterdir()} == {
         "runs",

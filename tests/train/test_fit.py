@@ -148,13 +148,16 @@ def test_without_labels_a_run_still_gets_a_classifier(
     assert run.classifier.weight.shape == (11, run.encoder.feature_size)
 
 
-@pytest.mark.parametrize(("per_class", "asked"), [(2, True), (0, False)])
+@pytest.mark.parametrize(
+    ("per_class", "most", "helpers"), [(2, 20_000, 198), (2, 66, 50), (0, 20_000, 0)]
+)
 def test_of_few_labels_the_discriminant_comes_first_of_many_regression(
     tmp_path: Path,
     tiny: Config,
     monkeypatch: pytest.MonkeyPatch,
     per_class: int,
-    asked: bool,
+    most: int,
+    helpers: int,
 ) -> None:
     fitted: list[tuple[Classifier, tuple[Tensor, Tensor, int, Tensor]]] = []
 
@@ -163,6 +166,7 @@ def test_of_few_labels_the_discriminant_comes_first_of_many_regression(
         return fitted[-1][0]
 
     monkeypatch.setattr(training, "fit_discriminant", fitting)
+    monkeypatch.setattr(training, "MOST_HELPERS", most)
     monkeypatch.setattr(training, "macro_f1", lambda _: 0.0)  # val knows nothing
     config = replace(
         tiny, objective="contrastive", epochs=1, labels_per_class=per_class
@@ -170,11 +174,10 @@ def test_of_few_labels_the_discriminant_comes_first_of_many_regression(
 
     run = fit(config, root=tmp_path)
 
-    [(discriminant, (features, _, _, unlabelled))] = fitted
+    [(discriminant, (_, _, _, unlabelled))] = fitted
     kept = weights(run, "best.pt")["learner"]["classifier.linear.weight"]
-    assert same(kept, discriminant.linear.weight) is asked
-    assert len(features) + len(unlabelled) == 220
-    assert len(unlabelled) == (198 if per_class else 0)
+    assert same(kept, discriminant.linear.weight) is bool(helpers)
+    assert len(unlabelled) == helpers
 
 
 def test_without_a_refit_the_classifier_stays_as_it_was_trained(
