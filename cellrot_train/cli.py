@@ -209,6 +209,14 @@ def compare(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trainings of each kind.")
     ] = None,
+    rival_seeds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Trainings of the harmonic nets and of the baseline trained turned, "
+            "by contrast: more than --seeds sharpen what is asked of these.",
+        ),
+    ] = 0,
     budget: Annotated[
         Literal["small", "full"],
         typer.Option(help="small: for two cores; full: for a GPU or a night."),
@@ -246,6 +254,7 @@ def compare(
             models=_names(models),
             objectives=_names(objectives) or usual.objectives,
             seeds=seeds or usual.seeds,
+            rival_seeds=rival_seeds,
             epochs=epochs or usual.epochs,
             side_px=side_px or usual.side_px,
             settings=settings,

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellrot_train.encoders.base import AutoEncoder, Encoding
@@ -17,7 +18,8 @@ SMALLEST_MAP_PX = 12
 STEM_WIDTHS_PX = (0.9, 1.2, 1.6)
 RECTIFIED_GAIN = 1.4  # keeps the energy through a ReLU, which halves it
 RESIDUAL_GAIN = 0.5
-WEAK = 1.0  # |z|**2 at which half of an orientation is believed
+CODE_ORDERS = 5  # of the whole map's harmonics: with 3, lobes are lost
+WEAK = 1.0  # |z| at which an orientation is believed by half: |u|**2 is 0.5
 
 
 class Stage(nn.Module):
@@ -127,13 +129,13 @@ class CanonicalCode(nn.Module):
         z = self.read(streams)
         scalars, turning = z.split([fields, 2 * (orders - 1) * fields], dim=1)
         first = z.index_select(1, self.first)
-        back, code = unturning(_fading(first)), [scalars]
-        once = back @ turning.unflatten(1, (2, -1))
-        for more, part in enumerate(once.split(fields, dim=2)):
-            for _ in range(more):
-                part = back @ part
-            code.append(part.flatten(1))
-        return self.linear(torch.cat(code, dim=1)), unit(first)
+        once = unturning(_fading(first))[:, None]
+        back = [once]  # by one order, by two, ...
+        while len(back) < orders - 1:
+            back.append(once @ back[-1])
+        turning = turning.unflatten(1, (2, orders - 1, fields)).transpose(1, 2)
+        code = torch.cat(back, dim=1) @ turning
+        return self.linear(torch.cat([scalars, code.flatten(1)], dim=1)), unit(first)
 
 
 def _fading(z: Tensor) -> Tensor:
@@ -142,7 +144,8 @@ def _fading(z: Tensor) -> Tensor:
     The phase of a nearly round cell is noise. Turned back by a phase that fades, its
     code fades too, instead of jumping.
     """
-    return z / torch.sqrt(z.square().sum(dim=1, keepdim=True) + WEAK)
+    beside = F.pad(z, (0, 1), value=WEAK)
+    return z / torch.linalg.vector_norm(beside, dim=1, keepdim=True)
 
 
 class HarmonicEncoder(AutoEncoder):
@@ -189,6 +192,10 @@ def hnet_r0(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
 
 
 def hnet_r2(width: int, side_px: int, embedding_size: int) -> HarmonicEncoder:
-    """Return the encoder of orders 0 to 2, `width` fields a step before the last."""
+    """Return the encoder of orders 0 to 2, `width` fields a step before the last.
+
+    The maps have these orders; what is read of the last one as a whole has more.
+    """
     trunk = Trunk(3, fields_of(width, side_px), 3, side_px)
-    return HarmonicEncoder(trunk, Streams(3, 2 * width), side_px, embedding_size)
+    codes = Streams(CODE_ORDERS, 2 * width)
+    return HarmonicEncoder(trunk, codes, side_px, embedding_size)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cellrot_train.metrics import Estimate
-from cellrot_train.study.plan import Entry, regime
+from cellrot_train.study.plan import HARMONIC, Entry, regime
 from cellrot_train.study.record import Study
 from cellrot_train.study.summary import (
     LOGISTIC,
@@ -24,7 +24,6 @@ from cellrot_train.study.summary import (
     score,
 )
 
-HARMONIC = ("hnet-r0", "hnet-r2")
 POSTER = "reconstruction"
 BASELINE = Entry("baseline", POSTER)
 HARMONIC_2 = Entry("hnet-r2", POSTER)

@@ -92,7 +92,7 @@ def _setting(study: Study) -> Iterator[str]:
     yield "\n## What was compared"
     yield f"\n```\n{command(plan)}\n```\n"
     yield (
-        f"- Seeds: {plan.seeds}. Epochs: {plan.epochs}, at "
+        f"- Seeds: {plan.seeds}{_more_seeds(plan)}. Epochs: {plan.epochs}, at "
         f"{plan.side_px} px; {plan.steps(about['cells']['train'])} steps for every "
         f"training. Cells: {cells}."
     )
@@ -126,13 +126,23 @@ def _setting(study: Study) -> Iterator[str]:
         )
 
 
+def _more_seeds(plan: Plan) -> str:
+    if plan.rival_seeds <= plan.seeds:
+        return ""
+    return (
+        f"; {plan.rival_seeds} of the harmonic networks and of the baseline trained "
+        "turned, where objectives compare views"
+    )
+
+
 def command(plan: Plan) -> str:
     """Return the command that makes this study."""
+    rivals = f" --rival-seeds {plan.rival_seeds}" if plan.rival_seeds else ""
     return (
         f"cellrot-train compare --data {plan.data} \\\n"
         f"  --models {','.join(plan.models)} \\\n"
-        f"  --objectives {','.join(plan.objectives)} --seeds {plan.seeds} "
-        f"--epochs {plan.epochs} --side-px {plan.side_px}"
+        f"  --objectives {','.join(plan.objectives)} --seeds {plan.seeds}{rivals} \\\n"
+        f"  --epochs {plan.epochs} --side-px {plan.side_px}"
     )
 
 

@@ -14,6 +14,7 @@ FEW = "semi-supervised"  # the objective of few labels among many cells
 OBJECTIVE = {FEW: "supervised+contrastive"}
 LABELS_PER_CLASS = 20
 LABELLED_SHARE = 0.25  # of a batch, so that few labels are not lost in it
+HARMONIC = ("hnet-r0", "hnet-r2")
 HANDMADE = ("colour histogram and radial profile", "PCA of pixels")
 RING = "outer ring alone"  # tells how much the acquisition gives away
 AVERAGED_TURNS = 8
@@ -99,6 +100,9 @@ class Plan:
     """What is compared on the patch set `data`, whose fingerprint is `sha256`.
 
     `settings` are those of every training that the plan does not decide itself.
+    `rival_seeds`, where they are more than `seeds`, are those of the harmonic nets and
+    of their rival, the baseline trained turned, where nothing is painted and no label
+    is read: one question is asked of these alone, and more seeds make it sharper.
     """
 
     data: str
@@ -109,6 +113,7 @@ class Plan:
     side_px: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    rival_seeds: int = 0
 
     def __post_init__(self) -> None:
         for name in self.models:
@@ -133,7 +138,7 @@ class Plan:
         means = [
             Entry(e.model, e.objective, e.turned, averaged=True, seed=e.seed)
             for e in trained
-            if e.model == "baseline"
+            if e.model == "baseline" and e.seed < self.seeds
         ]
         untrained = [
             Entry(model, seed=seed)
@@ -150,6 +155,16 @@ class Plan:
                     yield Entry(model, objective, seed=seed)
                     if model == "baseline":
                         yield Entry(model, objective, turned=True, seed=seed)
+        for seed in range(self.seeds, self.rival_seeds):
+            for objective in filter(is_rivalry, self.objectives):
+                yield from self._rivals(objective, seed)
+
+    def _rivals(self, objective: str, seed: int) -> Iterator[Entry]:
+        for model in self.models:
+            if model == "baseline":
+                yield Entry(model, objective, turned=True, seed=seed)
+            elif model in HARMONIC:
+                yield Entry(model, objective, seed=seed)
 
     def config(self, entry: Entry, device: str = "auto") -> Config:
         """Return the settings of the training that `entry` needs."""
@@ -213,6 +228,12 @@ def regime(objective: str) -> str:
         return FEW
     labels = "supervised" in objective_terms(objective)
     return "supervised" if labels else "purely unsupervised"
+
+
+def is_rivalry(objective: str) -> bool:
+    """Return whether `rival_seeds` are for `objective`."""
+    paints = objective_terms(objective) & RECONSTRUCTING
+    return regime(objective) == "purely unsupervised" and not paints
 
 
 def objective_terms(objective: str) -> set[str]:

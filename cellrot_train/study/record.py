@@ -172,7 +172,8 @@ def open_study(folder: Path, plan: Plan, about: Mapping[str, Any]) -> Study:
     if known is None:
         return Study(plan, about)
     changed = known.plan.differences(plan)
-    allowed = set() if known.has_seen_test else {"models", "objectives", "seeds"}
+    growing = {"models", "objectives", "seeds", "rival_seeds"}
+    allowed = set() if known.has_seen_test else growing
     if refused := [name for name in changed if name not in allowed]:
         reason = "has read its test cells" if known.has_seen_test else "has begun"
         raise DataError(

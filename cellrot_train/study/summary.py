@@ -52,7 +52,7 @@ def lines(study: Study, objective: str) -> list[Entry]:
 
 def records_of(study: Study, entry: Entry) -> list[Record]:
     """Return what is known of `entry`, a record for each seed."""
-    seeds = range(study.plan.seeds)
+    seeds = range(max(study.plan.seeds, study.plan.rival_seeds))
     return list(study.of(*(replace(entry, seed=seed) for seed in seeds)))
 
 
@@ -62,16 +62,22 @@ def finals_of(study: Study, entry: Entry) -> list[Final]:
     return [record.final for record in records if record.final is not None]
 
 
-def rows_of(study: Study, entry: Entry, readout: str, question: Question) -> list[Row]:
-    """Return the test row of each seed; nothing where one seed has none."""
-    finals = finals_of(study, entry)
-    found = [
-        find_row(final.probes[readout], question)
-        for final in finals
+def rows_of(
+    study: Study, entry: Entry, readout: str, question: Question
+) -> dict[int, Row]:
+    """Return the test row of each seed; nothing where a tested seed has none."""
+    finals = {
+        record.entry.seed: record.final
+        for record in records_of(study, entry)
+        if record.final is not None
+    }
+    found = {
+        seed: find_row(final.probes[readout], question)
+        for seed, final in finals.items()
         if readout in final.probes
-    ]
-    rows = [row for row in found if row is not None]
-    return rows if len(rows) == len(finals) else []
+    }
+    rows = {seed: row for seed, row in found.items() if row is not None}
+    return rows if len(rows) == len(finals) else {}
 
 
 def macro_f1(
@@ -79,7 +85,7 @@ def macro_f1(
 ) -> Estimate | None:
     """Return the macro-F1 over seeds and folds (or draws), None where unknown."""
     rows = rows_of(study, entry, readout, question)
-    return over_seeds([row.values for row in rows]) if rows else None
+    return over_seeds([row.values for row in rows.values()]) if rows else None
 
 
 def score(
@@ -87,27 +93,30 @@ def score(
 ) -> float | None:
     """Return the mean of another score over seeds, None where unknown."""
     rows = rows_of(study, entry, readout, question)
-    return float(np.mean([row.scores[name].value for row in rows])) if rows else None
+    values = [row.scores[name].value for row in rows.values()]
+    return float(np.mean(values)) if values else None
 
 
 def flips(study: Study, entry: Entry, readout: str) -> float | None:
     """Return the share of cells whose class a random turn changes, over seeds."""
     rows = rows_of(study, entry, readout, Question(view=TURNED))
-    values = [row.flips.value for row in rows if row.flips is not None]
+    values = [row.flips.value for row in rows.values() if row.flips is not None]
     return float(np.mean(values)) if values else None
 
 
 def difference(
     study: Study, one: Entry, other: Entry, readout: str, question: Question
 ) -> Estimate | None:
-    """Return by how much the macro-F1 of `one` is higher, paired by seed and fold."""
-    first, second = (
-        np.array([row.values for row in rows_of(study, entry, readout, question)])
-        for entry in (one, other)
-    )
-    if not first.size or first.shape != second.shape:
-        return None
-    return over_seeds(first - second)
+    """Return by how much the macro-F1 of `one` is higher, paired by seed and fold.
+
+    Over the seeds that both have.
+    """
+    first, second = (rows_of(study, entry, readout, question) for entry in (one, other))
+    apart = [
+        np.subtract(first[seed].values, second[seed].values)
+        for seed in sorted(first.keys() & second.keys())
+    ]
+    return over_seeds(np.array(apart)) if apart else None
 
 
 def over_seeds(values: Sequence[Sequence[float]] | Scores) -> Estimate:

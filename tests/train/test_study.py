@@ -11,6 +11,7 @@ import pytest
 from cellrot_infer.errors import DataError
 from cellrot_infer.types import Floats
 from cellrot_train.config import ConfigError
+from cellrot_train.metrics import Estimate
 from cellrot_train.protocol import Protocol, run_protocol
 from cellrot_train.study import plan as plans
 from cellrot_train.study.claims import Claim, claims
@@ -27,6 +28,7 @@ from cellrot_train.study.summary import (
     lines,
     macro_f1,
     over_seeds,
+    rows_of,
 )
 
 NAMES = ("band_neutrophil", "blast", "segmented_neutrophil")
@@ -88,6 +90,24 @@ def test_every_model_meets_the_same_objectives_and_seeds() -> None:
     assert len(trained) == 2 * (2 + 1)  # the baseline is also trained turned
     assert {e.seed for e in trained} == {0, 1}
     assert {e.model for e in trained if e.turned} == {"baseline"}
+
+
+def test_rivals_meet_on_more_seeds_where_nothing_is_painted() -> None:
+    models = ("baseline", "stn", "hnet-r0", "hnet-r2")
+    objectives = ("reconstruction", "contrastive", "semi-supervised")
+    wide = plan(models=models, objectives=objectives, rival_seeds=4)
+    more = [entry for entry in wide.entries() if entry.seed >= wide.seeds]
+
+    assert {entry.seed for entry in more} == {2, 3}
+    assert {(e.title, e.objective) for e in more} == {
+        ("baseline, trained turned", "contrastive"),
+        ("hnet-r0", "contrastive"),
+        ("hnet-r2", "contrastive"),
+    }
+
+
+def test_fewer_rival_seeds_than_seeds_change_nothing() -> None:
+    assert plan(rival_seeds=1).entries() == plan().entries()
 
 
 def test_all_controls_are_in_the_table() -> None:
@@ -244,6 +264,25 @@ def test_a_difference_is_paired(tables: Mapping[str, dict[str, Protocol]]) -> No
     assert difference(study, harmonic, plain, "embedding", Question()) is None
 
 
+def test_a_difference_is_over_the_seeds_that_both_have(
+    tables: Mapping[str, dict[str, Protocol]],
+) -> None:
+    study = study_of(tables, objectives=("contrastive",), seeds=1, rival_seeds=3)
+    harmonic = Entry("hnet-r2", "contrastive")
+    rival, plain = Entry("baseline", "contrastive", turned=True), Entry("baseline", "")
+    poorer = probes(0.5, seed=1)
+    last = replace(rival, seed=2)
+    found = replace(study.records[last.key], final=Final(poorer))
+    changed = replace(study, records={**study.records, last.key: found})
+
+    def ahead(study: Study, other: Entry) -> Estimate | None:
+        return difference(study, harmonic, other, "features", Question())
+
+    assert set(rows_of(study, harmonic, "features", Question())) == {0, 1, 2}
+    assert ahead(changed, rival) != ahead(study, rival)
+    assert ahead(study, plain) is not None
+
+
 def test_choices_go_by_validation_cells_alone(
     tables: Mapping[str, dict[str, Protocol]],
 ) -> None:
@@ -310,6 +349,18 @@ def test_the_page_is_made_of_the_file_alone(
     assert "**Yes.**" in text
     assert f"reaches a macro-F1 of {harmonic.value:.3f}" in text
     assert "3 pairs of images" in text
+    assert "- Seeds: 2. Epochs: 1" in text
+    assert "--seeds 2 \\\n" in text
+
+
+def test_the_page_tells_of_more_seeds(
+    tables: Mapping[str, dict[str, Protocol]], tmp_path: Path
+) -> None:
+    write_page(study_of(tables, objectives=("contrastive",), rival_seeds=3), tmp_path)
+
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert "Seeds: 2; 3 of the harmonic networks and of the baseline" in text
+    assert "--seeds 2 --rival-seeds 3 \\\n" in text
     assert "| random hnet-r2 |" in text
     assert "| not measured |" in text  # no angle is known here, and the row stays
 
