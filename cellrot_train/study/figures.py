@@ -135,7 +135,8 @@ def _budget_line(axes: Axes, study: Study, entry: Entry, readout: str) -> None:
     values = [estimate.value for estimate in known.values()]
     plot_line(axes, _shade(entry), places, values, entry.title)
     low, high = ([e[k] for e in known.values()] for k in (1, 2))
-    axes.fill_between(places, low, high, color=_colour(entry), alpha=0.12, linewidth=0)
+    colour = COLOURS[_shade(entry)]
+    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
@@ -291,8 +292,12 @@ def _curves(found: RotationCurves) -> tuple[Curve, Curve, Curve]:
 
 
 def _shade(entry: Entry) -> int:
-    """Return the number of an entry's colour, marker and kind of line."""
-    return SHADES[entry.model] + 4 * entry.turned + 5 * entry.averaged
+    """Return the number of an entry's colour, marker and kind of line.
+
+    Each has its own: those of the baseline's variants follow those of the models.
+    """
+    variant = entry.turned + 2 * entry.averaged
+    return SHADES[entry.model] if not variant else len(SHADES) - 1 + variant
 
 
 def _colour(entry: Entry) -> str:

@@ -393,6 +393,16 @@ def test_bars_and_curves_show_what_was_found(
     assert np.asarray(curve.get_ydata())[-1] == pytest.approx(found.value)
 
 
+def test_no_two_curves_look_alike(tables: Mapping[str, dict[str, Protocol]]) -> None:
+    study = study_of(tables, models=("baseline", "stn", "hnet-r0", "hnet-r2"))
+
+    curves = draw_budgets(study).axes[0].lines
+
+    assert len(curves) == 7
+    assert len({curve.get_color() for curve in curves}) == 7
+    assert len({curve.get_marker() for curve in curves}) == 7
+
+
 def test_rings_are_symmetric_and_stripes_are_not() -> None:
     along = np.arange(32) - 15.5
     radius = np.hypot(along[:, None], along).astype("f4")
