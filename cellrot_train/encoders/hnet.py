@@ -19,6 +19,7 @@ STEM_WIDTHS_PX = (0.9, 1.2, 1.6)
 RECTIFIED_GAIN = 1.4  # keeps the energy through a ReLU, which halves it
 RESIDUAL_GAIN = 0.5
 CODE_ORDERS = 5  # of the whole map's harmonics: with 3, lobes are lost
+FINE_GAIN = 0.5  # at first, of orders that the maps have not: they turn less exactly
 WEAK = 1.0  # |z| at which an orientation is believed by half: |u|**2 is 0.5
 
 
@@ -161,6 +162,7 @@ class HarmonicEncoder(AutoEncoder):
         super().__init__()
         self.trunk = trunk
         read = HarmonicRead(trunk.outputs, codes, trunk.side_px)
+        nn.init.constant_(read.mixture.gain[:, trunk.outputs.orders :], FINE_GAIN)
         code = InvariantCode if codes.orders == 1 else CanonicalCode
         self.code: nn.Module = code(read, embedding_size)
         self.decoder, self.turn = Decoder(embedding_size, side_px), Turn(side_px)

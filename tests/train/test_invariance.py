@@ -1,19 +1,25 @@
 """What an encoder promises of turned cells, on real ones, and who does not keep it."""
 
+import math
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from benchmarks import layers
 from cellrot_train.config import MODELS
 from cellrot_train.data import load_patch_set
 from cellrot_train.encoders import build_encoder
 from cellrot_train.encoders.base import AutoEncoder, Encoding
+from cellrot_train.encoders.hnet import CanonicalCode
 from cellrot_train.intake import Intake
 from cellrot_train.layers.folding import folded
+from cellrot_train.layers.harmonic import Streams
+from cellrot_train.objectives import turn_vector
 from cellrot_train.pixels import load_patches
 
 SAMPLES = Path(__file__).parents[1] / "data" / "patches"
@@ -83,6 +89,44 @@ def test_the_orientation_turns_with_the_cell(images: Tensor) -> None:
     x, y = before.orientation.unbind(dim=1)
     expected = torch.stack([-y, x], dim=1)  # counter-clockwise by 90 degrees
     assert change(expected, after.orientation) < 1e-6
+
+
+class Given(nn.Module):
+    """Reads nothing: its input is what a map would have said."""
+
+    outputs = Streams(5, 6)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z
+
+
+def turned_streams(z: Tensor, streams: Streams, angle_rad: Tensor) -> Tensor:
+    """Return z (N, C) of images that were turned by `angle_rad` (N,)."""
+    scalars, rest = z.split([streams.fields, len(z[0]) - streams.fields], dim=1)
+    parts = rest.unflatten(1, (2, streams.orders - 1, streams.fields))
+    order = torch.arange(1, streams.orders).to(z)[:, None]
+    phase = torch.exp(1j * order * angle_rad[:, None, None])
+    found = torch.complex(parts[:, 0], parts[:, 1]) * phase
+    return torch.cat([scalars, found.real.flatten(1), found.imag.flatten(1)], dim=1)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_code_is_the_same_at_any_angle_and_knows_every_order(seed: int) -> None:
+    torch.manual_seed(seed)
+    streams = Given.outputs
+    code = CanonicalCode(Given(), 8).double()  # type: ignore[arg-type]
+    z = torch.randn(4, streams.channels, dtype=torch.float64)
+    angle_rad = 2 * math.pi * torch.rand(4, dtype=torch.float64)
+
+    before, orientation = code(z)
+    after, now = code(turned_streams(z, streams, angle_rad))
+
+    assert torch.allclose(before, after, atol=1e-9)
+    assert torch.allclose(turn_vector(orientation, angle_rad), now, atol=1e-9)
+    for order in range(streams.orders):
+        other = z.clone()
+        other[:, order * streams.fields + 1] += 1  # not the field of the orientation
+        assert change(before, code(other)[0]) > 1e-4
 
 
 def test_the_reconstruction_turns_with_the_cell(images: Tensor) -> None:
