@@ -151,7 +151,8 @@ def test_the_command_chooses_without_reading_test_cells(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(compare, "measure_final", None)  # reading them would fail
-    options = "--objectives reconstruction --epochs 1 --side-px 32 --models baseline"
+    options = "--objectives contrastive --epochs 1 --side-px 32 --models baseline"
+    options += " --rival-seeds 2"
     arguments = ["compare", "--data", plan.data, *options.split(), "--no-final"]
     arguments += ["--out", str(tmp_path / "study")]
     monkeypatch.setattr(sys, "argv", ["cellrot-train", *arguments])
@@ -163,6 +164,8 @@ def test_the_command_chooses_without_reading_test_cells(
     assert "study.md" in capsys.readouterr().out
     found = json.loads((tmp_path / "study" / "study.json").read_text("utf-8"))
     assert {record["final"] for record in found["records"].values()} == {None}
+    assert "baseline, trained turned | contrastive | 1" in found["records"]
+    assert "baseline | contrastive | 1" not in found["records"]
 
 
 def test_a_set_without_labels_is_refused(plan: Plan, tmp_path: Path) -> None:
