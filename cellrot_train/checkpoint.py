@@ -9,7 +9,7 @@ import torch
 from cellrot_infer.errors import DataError
 from cellrot_infer.files import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -14,15 +14,17 @@ __all__ = ["ENCODER_NAMES", "AutoEncoder", "Encoding", "build_encoder"]
 class _Kind(NamedTuple):
     build: Callable[[int, int, int], AutoEncoder]  # width, side_px, embedding_size
     width: int  # all four have about 0.15 M parameters at 64 px
+    narrow: int  # about as many parameters as the others below FULL_WIDTH_PX
 
 
 _KINDS = {
-    "baseline": _Kind(baseline, 16),
-    "stn": _Kind(stn, 16),
-    "hnet-r0": _Kind(hnet_r0, 32),
-    "hnet-r2": _Kind(hnet_r2, 8),
+    "baseline": _Kind(baseline, 16, 16),
+    "stn": _Kind(stn, 16, 16),
+    "hnet-r0": _Kind(hnet_r0, 32, 31),
+    "hnet-r2": _Kind(hnet_r2, 8, 7),
 }
 ENCODER_NAMES = tuple(_KINDS)
+FULL_WIDTH_PX = 64
 
 
 def build_encoder(
@@ -36,4 +38,5 @@ def build_encoder(
     if name not in _KINDS:
         raise ValueError(f"encoder must be one of {ENCODER_NAMES}, got {name!r}")
     kind = _KINDS[name]
-    return kind.build(width or kind.width, side_px, embedding_size)
+    usual = kind.width if side_px >= FULL_WIDTH_PX else kind.narrow
+    return kind.build(width or usual, side_px, embedding_size)

@@ -15,7 +15,7 @@ from cellrot_train.layers.rotation import Turn, unit, unturning
 from cellrot_train.layers.sizes import halvings
 
 SMALLEST_MAP_PX = 12
-STEM_WIDTHS_PX = (0.9, 1.2, 1.6)
+STEM_WIDTHS_PX = (0.9, 1.2, 1.6, 2.1)
 RECTIFIED_GAIN = 1.4  # keeps the energy through a ReLU, which halves it
 RESIDUAL_GAIN = 0.5
 CODE_ORDERS = 5  # of the whole map's harmonics: with 3, lobes are lost
@@ -56,7 +56,7 @@ class Stem(nn.Module):
         super().__init__()
         colours = Streams(1, 3)
         self.conv = HarmonicConv2d(colours, outputs, 8, 2, widths_px=STEM_WIDTHS_PX)
-        self.rectify, self.disc = Rectify(outputs), Disc(side_px)
+        self.rectify, self.disc = Rectify(outputs, fine=True), Disc(side_px)
         nn.init.constant_(self.conv.mixture.gain, RECTIFIED_GAIN)
 
     def forward(self, images: Tensor) -> Tensor:

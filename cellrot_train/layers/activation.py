@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellrot_train.layers.harmonic import Streams
+from cellrot_train.layers.pooling import Blur
 
 OPEN = 1.0  # bias of the gates, at first: tanh of it passes
 
@@ -19,14 +20,18 @@ class Rectify(nn.Module):
     worse and learned slower. All is smooth in z, because every kink would make angular
     frequencies that the grid cannot hold, and needs no square root. With order 0 alone
     it is ReLU.
+    `fine` is for maps that hold all the detail that they can, as after a stride: there,
+    the kink of ReLU and a gate as fine as its map make waves that the grid takes for
+    others, and the angle shows. Nothing is rectified, and gates are blurred.
     Law: turning the input as streams turns the output as streams.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, *, fine: bool = False) -> None:
         super().__init__()
         self.streams, gates = streams, streams.orders * streams.fields
         if streams.orders == 1:
             return
+        self.blur = Blur(gates) if fine else None
         self.weight = nn.Parameter(torch.zeros(gates, gates, 1, 1))
         self.bias = nn.Parameter(torch.full((gates,), OPEN))
 
@@ -36,8 +41,11 @@ class Rectify(nn.Module):
             return torch.relu(x)
         rest = (orders - 1) * fields
         scalar, real, imaginary = x.split([fields, rest, rest], dim=1)
-        scalar = torch.relu(scalar)
+        if self.blur is None:
+            scalar = torch.relu(scalar)
         seen = torch.cat([scalar, real * real + imaginary * imaginary], dim=1)
+        if self.blur is not None:
+            seen = self.blur(seen)
         gate = torch.tanh(self._mixed(seen.flatten(2)).unflatten(2, x.shape[2:]))
         passed, passes = gate.split([fields, rest], dim=1)
         return torch.cat([scalar * passed, real * passes, imaginary * passes], dim=1)
@@ -72,8 +80,12 @@ class FoldedRectify(nn.Module):
             "weight", source.weight.detach()[part][:, part], persistent=False
         )
         self.register_buffer("bias", source.bias.detach()[part], persistent=False)
+        self.blur = None if source.blur is None else Blur(len(part))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.maximum(x, self.floor)
+        if self.blur is None:
+            x = torch.maximum(x, self.floor)
         seen = x * torch.where(self.scalar, 1, x)
+        if self.blur is not None:
+            seen = self.blur(seen)
         return x * torch.tanh(F.conv2d(seen, self.weight, self.bias))

@@ -10,6 +10,7 @@ from cellrot_train.intake import disc
 from cellrot_train.layers.harmonic import Streams
 
 TAPS = (1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0)  # the mean of 4 px of the mean of 5 px
+BLUR = 1.0, 2.0, 1.0
 FAINT = 1e-6  # a root has no slope at 0
 
 
@@ -25,12 +26,32 @@ class Halve(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        taps = torch.tensor(TAPS) / sum(TAPS)
-        kernel = (taps[:, None] * taps).expand(channels, 1, -1, -1).contiguous()
-        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("kernel", _smooth(TAPS, channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernel, stride=2, padding=3, groups=len(self.kernel))
+
+
+class Blur(nn.Module):
+    """Average maps (N, C, S, S) over each place and its neighbours.
+
+    Law: turning the input turns the output.
+    """
+
+    kernel: Tensor  # (C, 1, 3, 3)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("kernel", _smooth(BLUR, channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, padding=1, groups=len(self.kernel))
+
+
+def _smooth(taps: tuple[float, ...], channels: int) -> Tensor:
+    """Return the mean over `taps` each way as a kernel (C, 1, T, T)."""
+    along = torch.tensor(taps) / sum(taps)
+    return (along[:, None] * along).expand(channels, 1, -1, -1).contiguous()
 
 
 class Disc(nn.Module):
