@@ -125,7 +125,8 @@ class Page:
     def saved(self, name: str) -> Path:
         """Return the file that the browser saved as `name`, once it is complete."""
         path = self.downloads / name
-        self.wait(path.exists)
+        # an empty file holds the name until all of it is there
+        self.wait(lambda: path.exists() and path.stat().st_size > 0)
         return path
 
     def wait(self, is_done: Callable[[], bool]) -> None:
