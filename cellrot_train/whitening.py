@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from cellrot_infer.types import Floats
 
 NEIGHBOURS = 5
+LEAST_SPREAD = 0.01  # of the usual one: a feature that is the same in all is rounding
 LEAST_VARIANCE = 0.1  # of the mean over directions: what hardly varies stays small
 
 
@@ -32,10 +33,13 @@ class Whitening(NamedTuple):
 def learn_whitening(features: Floats) -> Whitening:
     """Return the map that the `features` (N, F) of two cells or more tell.
 
-    It starts from features of equal spread, and finds neighbours there by cosine.
+    It starts from features of equal spread, and finds neighbours there by cosine. One
+    that is the same in all of these cells stays small: made as large as the others, it
+    would outweigh them in the first cell that wakes it.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 0, spread, 1)
+    scale = np.maximum(spread, LEAST_SPREAD * np.median(spread))
+    scale = np.where(scale > 0, scale, 1)
     standard = ((features - mean) / scale).astype(np.float64)
     count = min(NEIGHBOURS, len(standard) - 1)
     nearest = NearestNeighbors(n_neighbors=count, metric="cosine").fit(standard)

@@ -42,13 +42,30 @@ def test_what_is_loud_and_means_nothing_hides_the_kinds_no_more(seed: int) -> No
     assert told_apart(whitened, kind) > 0.96
 
 
-@given(seeds, st.floats(1e-3, 1e3))
+@given(seeds, st.floats(0.05, 20))
 def test_the_unit_of_a_feature_does_not_count(seed: int, factor: float) -> None:
     features, _ = two_kinds(seed, 60)
     other = features * np.where(np.arange(42) % 2, factor, 1).astype(np.float32)
 
     assert learn_whitening(other)(other) == pytest.approx(
         learn_whitening(features)(features), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("asleep", [0, 1e-8])
+def test_a_feature_that_wakes_later_does_not_hide_the_kinds(asleep: float) -> None:
+    features, kind = two_kinds(0, 600)
+    noise = np.random.default_rng(1).standard_normal((600, 1)).astype(np.float32)
+    seen, later = slice(0, 300), slice(300, 600)
+    sleeper = np.concatenate([asleep * noise[seen], 1e-3 * noise[later]])
+    both = np.hstack([features, sleeper])
+
+    whitened = learn_whitening(both[seen])(both[later])
+
+    alone = learn_whitening(features[seen])(features[later])
+    assert told_apart(alone, kind[later]) > 0.94
+    assert told_apart(whitened, kind[later]) == pytest.approx(
+        told_apart(alone, kind[later]), abs=0.01
     )
 
 
