@@ -42,6 +42,8 @@ from cellrot_train.layers.harmonic import HarmonicConv2d
 from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import decode_patches
 from cellrot_train.quantise import quantise
+from cellrot_train.separate import separate
+from tests.train.eight_bits import overflows
 
 RESULT = Path(__file__).parent / "results" / "edge.json"
 SAMPLES = Path(__file__).parents[1] / "tests" / "data" / "patches"
@@ -121,17 +123,19 @@ def residence() -> dict[str, Any]:
 def speeds() -> dict[str, Any]:
     """Return cells a second of all files, and the ratios that matter."""
     patches = decode_patches(load_patch_set(SAMPLES), range(0, 374, 22), 256)
-    whole = {name: to_onnx(network(name)) for name in NETS}
-    whole |= {f"{name} int8": quantise(whole[name], patches) for name in NETS}
+    dense = {name: to_onnx(network(name)) for name in NETS}
+    whole = {name: separate(model) for name, model in dense.items()}
+    whole |= {f"{name} int8": quantise(dense[name], patches) for name in NETS}
     parts = {f"{name}, network part": behind(model) for name, model in whole.items()}
     parts["pre-processing"] = before(whole["hnet-r0"])
     rivals = {"ResNet-18 at 224 px": as_onnx(resnet18(), 224)}
     for name in HARMONIC:
-        plain = plain_cnn(channels_of(name))
-        rivals[f"plain CNN as {name}"] = as_onnx(plain, VIEW_PX)
+        rival = plain_cnn(channels_of(name))
+        rivals[f"plain CNN as {name}"] = as_onnx(rival, VIEW_PX)
     shipped = {f"shipped {path.stem}": read_model(path)[0] for path in shipped_models()}
     rate = measure({**whole, **parts, **rivals, **shipped}, patches[:BATCH])
-    machine = f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread"
+    bits = "no VNNI" if overflows() else "VNNI"
+    machine = f"{platform.machine()}, {bits}, ONNX Runtime {ort.__version__}, one thread"
     return {"machine": machine, "cells_per_s": rate, "ratios": ratios(rate)}
 
 

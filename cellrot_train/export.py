@@ -1,7 +1,7 @@
 """A trained run -> one ONNX file that proves what it claims.
 
-deploy (calibrate, fold) -> ONNX -> compare with torch -> reduce, if asked -> certify
--> card -> seal. Nothing is written unless every step holds.
+deploy (calibrate, fold) -> ONNX -> separate -> compare with torch -> reduce, if asked
+-> certify -> card -> seal. Nothing is written unless every step holds.
 """
 
 import logging
@@ -40,6 +40,7 @@ from cellrot_train.promises import (
 )
 from cellrot_train.reduced import Precision, reduce
 from cellrot_train.run import TrainedRun, versions
+from cellrot_train.separate import separate
 
 OPSET = 18
 OUTPUTS = ("probabilities", "embeddings", "novelty", "orientation_rad")
@@ -71,6 +72,8 @@ def export(
     network, readout = deploy(run, patch_set)
     note("writing the graph")
     model = to_onnx(network)
+    if precision != "int8":  # whose products are too cheap for it to pay
+        model = separate(model)
     note("comparing ONNX Runtime with torch")
     cells = certified_cells(patch_set)
     check_parity(open_session(model), partial(_torch_says, network), cells)

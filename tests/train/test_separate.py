@@ -1,0 +1,117 @@
+"""Convolutions in two steps give what they gave in one."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellrot_infer.certificate import turn
+from cellrot_infer.types import Floats, Patches
+from cellrot_train.deployed import Deployed
+from cellrot_train.encoders import build_encoder
+from cellrot_train.export import to_onnx
+from cellrot_train.graph import constants_of, open_session
+from cellrot_train.layers.basis import circular_harmonics
+from cellrot_train.novelty import Novelty
+from cellrot_train.separate import factors, separate
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def network(encoder: str) -> Deployed:
+    torch.manual_seed(0)
+    body = build_encoder(encoder, side_px=64)
+    size = body.feature_size
+    novelty = Novelty(torch.eye(size), torch.zeros(2, size))
+    head = torch.nn.Linear(size, 11)
+    return Deployed(body, head, novelty, torch.zeros(size), (64, 64)).eval()
+
+
+@pytest.fixture(scope="module")
+def plain() -> bytes:
+    return to_onnx(network("hnet-r0"))
+
+
+@pytest.fixture(scope="module")
+def patches() -> Patches:
+    chance = np.random.default_rng(0)
+    small = chance.integers(0, 256, (3, 32, 32, 3), np.uint8)
+    return small.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def rings(count: int, outputs: int, inputs: int, seed: int) -> Floats:
+    """Return kernels (O, C, 5, 5) that are mixtures of `count` rings."""
+    widths_px = (0.3, 0.6, 0.9, 1.2)[:count]
+    basis = circular_harmonics(0, 5, widths_px)[:, 0].numpy()
+    weight = np.random.default_rng(seed).standard_normal((outputs, inputs, count))
+    return np.einsum("ocm,mhw->ochw", weight, basis).astype(np.float32)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), seeds)
+def test_filters_and_their_mixture_make_the_kernels_again(
+    count: int, outputs: int, inputs: int, seed: int
+) -> None:
+    kernel = rings(count, outputs, inputs, seed)
+
+    filters, mixture = factors(kernel)
+
+    parts = mixture.reshape(outputs, len(filters), inputs)
+    again = np.einsum("omc,mhw->ochw", parts, filters[:, 0])
+    assert len(filters) == min(count, outputs * inputs)
+    assert again == pytest.approx(kernel, abs=2e-6 * float(np.abs(kernel).max()))
+
+
+@given(seeds)
+@settings(max_examples=10)
+def test_taps_that_turn_into_each_other_stay_equal_to_the_last_bit(seed: int) -> None:
+    filters, _ = factors(rings(4, 20, 20, seed))
+
+    for turned in (np.rot90(filters, k, axes=(2, 3)) for k in range(1, 4)):
+        assert (turned == filters).all()
+
+
+def test_the_file_computes_the_same_as_before(plain: bytes, patches: Patches) -> None:
+    separated = separate(plain)
+
+    before = open_session(plain).run(None, {"patches": patches})
+    after = open_session(separated).run(None, {"patches": patches})
+
+    for actual, expected in zip(after, before, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_quarter_turn_still_changes_rounding_alone(
+    plain: bytes, patches: Patches
+) -> None:
+    session = open_session(separate(plain))
+
+    upright = session.run(["embeddings"], {"patches": patches})[0]
+    turned = session.run(["embeddings"], {"patches": turn(patches, 90)})[0]
+
+    assert np.abs(turned - upright).max() < 1e-5 * np.abs(upright).max()
+
+
+def test_it_is_less_work_in_a_smaller_file(plain: bytes) -> None:
+    separated = separate(plain)
+
+    assert products(separated) < products(plain) / 2.5
+    assert len(separated) < 0.7 * len(plain)
+    assert len(onnx.load_from_string(separated).graph.node) <= 76
+
+
+def products(model: bytes) -> int:
+    """Return how many products the convolutions take for one pixel."""
+    proto = onnx.load_from_string(model)
+    constants = constants_of(proto)
+    kernels = (constants[n.input[1]] for n in proto.graph.node if n.op_type == "Conv")
+    return sum(kernel.size for kernel in kernels)
+
+
+@pytest.mark.parametrize("encoder", ["baseline", "stn", "hnet-r2"])
+def test_kernels_of_many_shapes_stay_as_they_are(encoder: str) -> None:
+    model = to_onnx(network(encoder))
+
+    assert separate(model) == model
