@@ -135,7 +135,9 @@ def speeds() -> dict[str, Any]:
     shipped = {f"shipped {path.stem}": read_model(path)[0] for path in shipped_models()}
     rate = measure({**whole, **parts, **rivals, **shipped}, patches[:BATCH])
     bits = "no VNNI" if overflows() else "VNNI"
-    machine = f"{platform.machine()}, {bits}, ONNX Runtime {ort.__version__}, one thread"
+    machine = (
+        f"{platform.machine()}, {bits}, ONNX Runtime {ort.__version__}, one thread"
+    )
     return {"machine": machine, "cells_per_s": rate, "ratios": ratios(rate)}
 
 
