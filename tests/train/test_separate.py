@@ -1,5 +1,7 @@
 """Convolutions in two steps give what they gave in one."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from cellrot_train.deployed import Deployed
 from cellrot_train.encoders import build_encoder
 from cellrot_train.export import to_onnx
 from cellrot_train.graph import constants_of, open_session
+from cellrot_train.half import halve
 from cellrot_train.layers.basis import circular_harmonics
 from cellrot_train.novelty import Novelty
 from cellrot_train.separate import factors, separate
@@ -83,10 +86,11 @@ def test_the_file_computes_the_same_as_before(plain: bytes, patches: Patches) ->
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("after", [separate, lambda model: halve(separate(model))])
 def test_a_quarter_turn_still_changes_rounding_alone(
-    plain: bytes, patches: Patches
+    after: Callable[[bytes], bytes], plain: bytes, patches: Patches
 ) -> None:
-    session = open_session(separate(plain))
+    session = open_session(after(plain))
 
     upright = session.run(["embeddings"], {"patches": patches})[0]
     turned = session.run(["embeddings"], {"patches": turn(patches, 90)})[0]
