@@ -1,6 +1,7 @@
 """Convolutions in two steps give what they gave in one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from cellrot_infer.certificate import turn
 from cellrot_infer.types import Floats, Patches
@@ -112,6 +114,52 @@ def products(model: bytes) -> int:
     constants = constants_of(proto)
     kernels = (constants[n.input[1]] for n in proto.graph.node if n.op_type == "Conv")
     return sum(kernel.size for kernel in kernels)
+
+
+def one_convolution(kernel: Floats, **attributes: int | list[int]) -> bytes:
+    """Return a model of one convolution of `kernel`, without bias."""
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    weights = [numpy_helper.from_array(kernel, "w")]
+    graph = helper.make_graph([node], "one", [source], [result], weights)
+    opset = helper.make_opsetid("", 18)
+    model: bytes = helper.make_model(
+        graph, opset_imports=[opset], ir_version=10
+    ).SerializeToString()
+    return model
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"pads": [2] * 4}, {"strides": [2, 2]}, {"dilations": [2, 2]}],
+)
+def test_steps_borders_and_a_missing_bias_stay(attributes: dict[str, Any]) -> None:
+    model = one_convolution(rings(2, 40, 20, 0), **attributes)
+    maps = np.random.default_rng(0).standard_normal((2, 20, 17, 17), np.float32)
+
+    separated = separate(model)
+
+    expected = open_session(model).run(None, {"x": maps})[0]
+    actual = open_session(separated).run(None, {"x": maps})[0]
+    assert len(onnx.load_from_string(separated).graph.node) == 3
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "attributes"),
+    [
+        (rings(1, 40, 20, 0), {"group": 2}),
+        (rings(1, 40, 4, 0), {}),
+        (rings(1, 40, 20, 0)[:, :, 2:3, 2:3].copy(), {}),
+    ],
+)
+def test_groups_few_channels_and_single_pixels_stay_as_they_are(
+    kernel: Floats, attributes: dict[str, Any]
+) -> None:
+    model = one_convolution(kernel, **attributes)
+
+    assert separate(model) == model
 
 
 @pytest.mark.parametrize("encoder", ["baseline", "stn", "hnet-r2"])
