@@ -116,7 +116,7 @@ def products(model: bytes) -> int:
     return sum(kernel.size for kernel in kernels)
 
 
-def one_convolution(kernel: Floats, **attributes: int | list[int]) -> bytes:
+def one_convolution(kernel: Floats, attributes: dict[str, Any]) -> bytes:
     """Return a model of one convolution of `kernel`, without bias."""
     source = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
@@ -135,7 +135,7 @@ def one_convolution(kernel: Floats, **attributes: int | list[int]) -> bytes:
     [{}, {"pads": [2] * 4}, {"strides": [2, 2]}, {"dilations": [2, 2]}],
 )
 def test_steps_borders_and_a_missing_bias_stay(attributes: dict[str, Any]) -> None:
-    model = one_convolution(rings(2, 40, 20, 0), **attributes)
+    model = one_convolution(rings(2, 40, 20, 0), attributes)
     maps = np.random.default_rng(0).standard_normal((2, 20, 17, 17), np.float32)
 
     separated = separate(model)
@@ -157,7 +157,7 @@ def test_steps_borders_and_a_missing_bias_stay(attributes: dict[str, Any]) -> No
 def test_groups_few_channels_and_single_pixels_stay_as_they_are(
     kernel: Floats, attributes: dict[str, Any]
 ) -> None:
-    model = one_convolution(kernel, **attributes)
+    model = one_convolution(kernel, attributes)
 
     assert separate(model) == model
 
