@@ -10,7 +10,7 @@ frame, so that they are seen in the model's colours and have a size, as in
 `cellrot-infer slide`; what the patches alone say is given, too.
 And patches of PBC's own fields with a red cell or the edge of a white cell in the
 middle, for which no class is right.
-Writes benchmarks/results/laboratories.json.
+Writes benchmarks/results/laboratories.json, where other models keep their figures.
 """
 
 import argparse
@@ -64,7 +64,8 @@ def main() -> None:
     if options.cells:
         cells = cells.at(np.arange(len(cells))[:: len(cells) // options.cells])
     found = {name: measured(name, cells, options.data) for name in options.models}
-    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+    known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    write_text(RESULTS, json.dumps({**known, **found}, indent=1) + "\n")
 
 
 def measured(name: str, cells: Cells, data: Path) -> dict[str, Any]:
