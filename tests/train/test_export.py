@@ -21,12 +21,10 @@ from cellrot_train.config import MODELS, Config
 from cellrot_train.data import load_patch_set
 from cellrot_train.deploy import labelled_rows
 from cellrot_train.deployed import Deployed
-from cellrot_train.encoders import build_encoder
 from cellrot_train.export import Terms, export, to_onnx
 from cellrot_train.fit import fit
 from cellrot_train.graph import open_session
 from cellrot_train.measured import GOLDEN_CELLS
-from cellrot_train.novelty import Novelty
 from cellrot_train.pixels import load_patches
 from cellrot_train.promises import (
     ExportError,
@@ -37,6 +35,7 @@ from cellrot_train.promises import (
 from cellrot_train.reduced import Precision
 from cellrot_train.run import TrainedRun, load_run
 from tests.train.eight_bits import needs_exact_sums
+from tests.train.untrained import network
 
 SAMPLES = Path(__file__).parents[1] / "data" / "patches"
 ORDINARY = {
@@ -55,15 +54,6 @@ def patches() -> Patches:
     patch_set = load_patch_set(SAMPLES)
     images = load_patches(patch_set.subset(range(0, 374, 9)), "all", 256)
     return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
-
-
-def network(encoder: str) -> Deployed:
-    torch.manual_seed(0)
-    body = build_encoder(encoder, side_px=64)
-    size = body.feature_size
-    novelty = Novelty(torch.eye(size), torch.zeros(2, size))
-    head = torch.nn.Linear(size, 11)
-    return Deployed(body, head, novelty, torch.ones(size), (64, 64)).eval()
 
 
 def says(net: Deployed) -> Callable[[Patches], Floats]:

@@ -6,32 +6,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from cellrot_infer.certificate import turn
 from cellrot_infer.types import Floats, Patches
-from cellrot_train.deployed import Deployed
-from cellrot_train.encoders import build_encoder
 from cellrot_train.export import to_onnx
 from cellrot_train.graph import constants_of, open_session
 from cellrot_train.half import halve
 from cellrot_train.layers.basis import circular_harmonics
-from cellrot_train.novelty import Novelty
 from cellrot_train.separate import factors, separate
+from tests.train.untrained import network
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-def network(encoder: str) -> Deployed:
-    torch.manual_seed(0)
-    body = build_encoder(encoder, side_px=64)
-    size = body.feature_size
-    novelty = Novelty(torch.eye(size), torch.zeros(2, size))
-    head = torch.nn.Linear(size, 11)
-    return Deployed(body, head, novelty, torch.zeros(size), (64, 64)).eval()
 
 
 @pytest.fixture(scope="module")
