@@ -96,6 +96,29 @@ def test_onnx_runtime_computes_what_torch_computes(
         np.testing.assert_allclose(actual, wanted.numpy(), rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize(("precision", "times"), [("float32", 1), ("int8", 0)])
+def test_all_but_eight_bits_are_separated_before_the_file_is_compared(
+    precision: Precision, times: int, run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    separated: list[bytes] = []
+
+    def separate(model: bytes) -> bytes:
+        separated.append(model)
+        return model
+
+    def stop(*_: object) -> None:
+        raise ExportError("far enough")
+
+    monkeypatch.setattr(exporting, "separate", separate)
+    monkeypatch.setattr(exporting, "check_parity", stop)
+
+    terms = Terms("t", "CC BY 4.0", "PBC")
+    with pytest.raises(ExportError, match="far enough"):
+        export(run, load_patch_set(SAMPLES), terms, precision=precision)
+
+    assert len(separated) == times
+
+
 def test_parity_refuses_a_file_of_other_weights(patches: Patches) -> None:
     net = network("baseline")
     session = open_session(to_onnx(net))

@@ -52,6 +52,16 @@ def test_the_unit_of_a_feature_does_not_count(seed: int, factor: float) -> None:
     )
 
 
+@given(seeds, st.floats(1e-3, 1e3))
+def test_nor_does_the_unit_of_all(seed: int, factor: float) -> None:
+    features, _ = two_kinds(seed, 60)
+    other = (factor * features).astype(np.float32)
+
+    assert learn_whitening(other)(other) == pytest.approx(
+        learn_whitening(features)(features), abs=1e-3
+    )
+
+
 @pytest.mark.parametrize("asleep", [0, 1e-8])
 def test_a_feature_that_wakes_later_does_not_hide_the_kinds(asleep: float) -> None:
     features, kind = two_kinds(0, 600)
