@@ -1,9 +1,9 @@
-"""Convolutions whose kernels are mixtures of few filters, as filters and a mixture.
+"""Convolutions in two steps: the same sum in another order, for less work.
 
 A kernel that knows nothing of rotation has a shape of its own for each pair of
 channels. Those of order 0 are mixtures of a few rings: every channel meets the rings
-first, a kernel for each, and a map of single pixels mixes what they give. That is the
-same sum in another order, for a fraction of the products.
+first, a kernel for each, and a map of single pixels mixes what they give. What all
+channels meet alike, such as the filter that halves a map, is two matrix products.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from cellrot_train.graph import constants_of, rewritten
+from cellrot_train.products import rows_first, sides_px_of
 
 LEAST_PART = 1e-6  # of the largest filter: what is less is the rounding of float32
 WORTH = 3  # times fewer products: they are dearer, each needs more of the memory
@@ -22,19 +23,26 @@ LEAST_CHANNELS = 16  # below, one filter a channel leaves a processor idle
 
 def separate(model: bytes) -> bytes:
     """Return `model` with such convolutions in two steps, where that is less work."""
-    proto = onnx.load_from_string(model)
-    constants = constants_of(proto)
-    nodes = [part for node in proto.graph.node for part in _steps(node, constants)]
+    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    constants, sides_px = constants_of(proto), sides_px_of(proto.graph)
+    nodes: list[NodeProto] = []
+    for node in proto.graph.node:
+        kernel = constants.get(node.input[1]) if node.op_type == "Conv" else None
+        if kernel is None:
+            nodes.append(node)
+        elif _is_dense(node, kernel):
+            nodes += _mixed(node, kernel, constants)
+        else:
+            side_px = sides_px.get(node.input[0])
+            nodes += rows_first(node, kernel, side_px, constants)
     separated = len(nodes) > len(proto.graph.node)
     return rewritten(proto, nodes, constants) if separated else model
 
 
-def _steps(node: NodeProto, constants: dict[str, NDArray]) -> Iterator[NodeProto]:
+def _mixed(
+    node: NodeProto, kernel: NDArray, constants: dict[str, NDArray]
+) -> Iterator[NodeProto]:
     """Yield what computes the same as `node`; new constants join `constants`."""
-    kernel = constants.get(node.input[1]) if node.op_type == "Conv" else None
-    if kernel is None or not _is_dense(node, kernel):
-        yield node
-        return
     filters, mixture = factors(kernel)
     outputs, inputs, *size = kernel.shape
     count, area = len(filters), size[0] * size[1]

@@ -130,7 +130,7 @@ class CanonicalCode(nn.Module):
         z = self.read(streams)
         scalars, turning = z.split([fields, 2 * (orders - 1) * fields], dim=1)
         first = z.index_select(1, self.first)
-        once = unturning(_fading(first))[:, None]
+        once = unturning(_fading(first)).unflatten(0, (-1, 1))
         back = [once]  # by one order, by two, ...
         while len(back) < orders - 1:
             back.append(once @ back[-1])

@@ -126,15 +126,15 @@ class HarmonicConv2d(Correlation):
 class Moments(nn.Module):
     """Project maps (N, C, S, S) on M fixed filters of the size of the map: (N, C*M)."""
 
-    filters: Tensor  # (S * S, M)
+    filters: Tensor  # (M, S * S)
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__()
-        flat = filters.flatten(1).T.float().contiguous()
+        flat = filters.flatten(1).float().contiguous()
         self.register_buffer("filters", flat, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.flatten(2) @ self.filters).flatten(1)
+        return F.linear(x.flatten(2), self.filters).flatten(1)
 
 
 class HarmonicRead(nn.Module):

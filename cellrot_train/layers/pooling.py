@@ -74,15 +74,16 @@ class Disc(nn.Module):
 class DiscMean(nn.Module):
     """Average maps (N, C, S, S) over the disc that stays in view, to (N, C)."""
 
-    share: Tensor  # (S * S,)
+    share: Tensor  # (S, S)
 
     def __init__(self, side_px: int) -> None:
         super().__init__()
-        share = disc(side_px).flatten()
+        share = disc(side_px)
         self.register_buffer("share", share / share.sum(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(2) @ self.share
+        # not a product with a vector, at which ONNX Runtime takes ten times as long
+        return (x * self.share).sum(dim=(2, 3))
 
 
 class Energy(nn.Module):

@@ -104,9 +104,12 @@ def products(model: bytes) -> int:
     return sum(kernel.size for kernel in kernels)
 
 
-def one_convolution(kernel: Floats, attributes: dict[str, Any]) -> bytes:
-    """Return a model of one convolution of `kernel`, without bias."""
-    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+def one_convolution(
+    kernel: Floats, attributes: dict[str, Any], sizes: list[int] | None = None
+) -> bytes:
+    """Return a model of one convolution of `kernel`, for maps of `sizes` if known."""
+    shape: list[int | str] | None = ["N", *sizes] if sizes else None
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
     weights = [numpy_helper.from_array(kernel, "w")]
@@ -150,8 +153,95 @@ def test_groups_few_channels_and_single_pixels_stay_as_they_are(
     assert separate(model) == model
 
 
-@pytest.mark.parametrize("encoder", ["baseline", "stn", "hnet-r2"])
+@pytest.mark.parametrize("encoder", ["baseline", "stn"])
 def test_kernels_of_many_shapes_stay_as_they_are(encoder: str) -> None:
     model = to_onnx(network(encoder))
 
     assert separate(model) == model
+
+
+def shared(taps: Floats, channels: int) -> Floats:
+    """Return the filter of `taps` along rows and columns, a kernel a channel."""
+    kernel = np.outer(taps, taps).astype(np.float32)
+    return np.broadcast_to(kernel, (channels, 1, *kernel.shape)).copy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    side_px=st.integers(6, 30),
+    count=st.integers(2, 6),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 3),
+    seed=seeds,
+)
+def test_a_filter_that_all_channels_share_is_two_products(
+    side_px: int, count: int, stride: int, padding: int, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    kernel = shared(chance.uniform(0.1, 1, count).astype(np.float32), 3)
+    how = {"group": 3, "strides": [stride] * 2, "pads": [padding] * 4}
+    model = one_convolution(kernel, how, [3, side_px, side_px])
+    maps = chance.standard_normal((2, 3, side_px, side_px), np.float32)
+    small_px = (side_px + 2 * padding - count) // stride + 1
+    multiplications = small_px * side_px * (side_px + small_px)
+
+    separated = separate(model)
+
+    nodes = [node.op_type for node in onnx.load_from_string(separated).graph.node]
+    few = multiplications <= 3 * small_px**2 * count**2
+    assert nodes == (["MatMul"] * 2 if few else ["Conv"])
+    expected = open_session(model).run(None, {"x": maps})[0]
+    actual = open_session(separated).run(None, {"x": maps})[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+TAPS = np.array([1.0, 2, 3, 4, 4, 3, 2, 1], np.float32)
+EVERY_SECOND = {"group": 4, "strides": [2, 2], "pads": [3] * 4}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changed", "sizes"),
+    [
+        (shared(TAPS, 4) * np.arange(1, 5, dtype="f4")[:, None, None, None], {}, [16]),
+        (shared(TAPS, 4) + np.eye(8, dtype="f4"), {}, [16]),
+        (shared(TAPS, 4) - 3.0, {}, [16]),
+        (shared(TAPS, 4)[:, :, :4].copy(), {}, [16]),
+        (shared(TAPS, 4), {"strides": [2, 1]}, [16]),
+        (shared(TAPS, 4), {"pads": [3, 2, 3, 2]}, [16]),
+        (shared(TAPS, 4), {"dilations": [2, 2]}, [16]),
+        (shared(TAPS, 4), {}, [16, 18]),
+        (shared(TAPS, 4), {}, []),
+    ],
+    ids=[
+        "a kernel a channel", "slanted", "of both signs", "not square",
+        "other steps along rows", "other borders along rows", "with gaps",
+        "a map that is not square", "a map of unknown size",
+    ],
+)  # fmt: skip
+def test_other_filters_a_channel_stay_as_they_are(
+    kernel: Floats, changed: dict[str, Any], sizes: list[int]
+) -> None:
+    known = [4, sizes[0], sizes[-1]] if sizes else None
+    model = one_convolution(kernel.astype("f4"), {**EVERY_SECOND, **changed}, known)
+    usual = one_convolution(shared(TAPS, 4), EVERY_SECOND, [4, 16, 16])
+
+    assert separate(model) == model
+    assert separate(usual) != usual
+
+
+def test_hnet_r2_halves_its_map_by_products(patches: Patches) -> None:
+    model = to_onnx(network("hnet-r2"))
+    separated = separate(model)
+
+    before = open_session(model).run(None, {"patches": patches})
+    session = open_session(separated)
+    after = session.run(None, {"patches": patches})
+    turned = session.run(["embeddings"], {"patches": turn(patches, 90)})[0]
+
+    assert len(onnx.load_from_string(separated).graph.node) <= 120
+    assert "encoder.trunk.steps.1.halve.kernel/along" in constants_of(
+        onnx.load_from_string(separated)
+    )
+    for actual, expected in zip(after[:3], before[:3], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(turned - after[1]).max() < 1e-5 * np.abs(after[1]).max()
