@@ -48,7 +48,7 @@ class Rectify(nn.Module):
         if self.blur is not None:
             seen = self.blur(seen)
         passed, passes = self._gates(seen).split([fields, rest], dim=1)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             parts = [scalar * passed, real * passes, imaginary * passes]
             return torch.cat(parts, dim=1)
         gated = torch.empty_like(x)  # a tenth of the layer's time less

@@ -281,14 +281,26 @@ def test_folding_keeps_what_a_layer_computes(name: str) -> None:
         assert change(folded(net)(x), net(x)) < ROUNDING
 
 
+@pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("name", ["stage", "read", "invariants"])
-def test_a_layer_compiles_as_one_graph(name: str) -> None:
+def test_a_layer_compiles_as_one_graph(name: str, learning: bool) -> None:
     case = LAYERS[name]
     layer, x = case.layer(), drawn(case.inputs, case.side_px)
 
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
 
-    assert change(compiled(x), layer(x)) < ROUNDING
+    with torch.set_grad_enabled(learning):
+        assert change(compiled(x), layer(x)) < ROUNDING
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_gates_give_the_same_whether_or_not_they_learn(fine: bool) -> None:
+    layer, x = gates(fine=fine), drawn(MIXED, 16)
+
+    with torch.no_grad():
+        used = layer(x)
+
+    assert torch.equal(layer(x), used)
 
 
 @pytest.mark.parametrize(
