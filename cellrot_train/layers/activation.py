@@ -48,14 +48,13 @@ class Rectify(nn.Module):
         if self.blur is not None:
             seen = self.blur(seen)
         passed, passes = self._gates(seen).split([fields, rest], dim=1)
+        pairs = ((scalar, passed), (real, passes), (imaginary, passes))
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            parts = [scalar * passed, real * passes, imaginary * passes]
-            return torch.cat(parts, dim=1)
-        gated = torch.empty_like(x)  # a tenth of the layer's time less
-        first, second, third = gated.split([fields, rest, rest], dim=1)
-        torch.mul(scalar, passed, out=first)
-        torch.mul(real, passes, out=second)
-        torch.mul(imaginary, passes, out=third)
+            return torch.cat([part * gate for part, gate in pairs], dim=1)
+        gated = torch.empty_like(x)  # each is written where it belongs, not copied
+        places = gated.split([fields, rest, rest], dim=1)
+        for (part, gate), place in zip(pairs, places, strict=True):
+            torch.mul(part, gate, out=place)
         return gated
 
     def _gates(self, seen: Tensor) -> Tensor:
