@@ -20,6 +20,7 @@ import torch
 from cellrot_infer.card import ModelCard, seal
 from cellrot_infer.certificate import certify
 from cellrot_infer.types import PATCH_SIDE_PX, Floats, Patches
+from cellrot_train.crop import crop_at_once
 from cellrot_train.data import PatchSet
 from cellrot_train.deploy import Readout, deploy, groupings
 from cellrot_train.deployed import Deployed
@@ -181,7 +182,7 @@ def to_onnx(network: Deployed) -> bytes:
     ends = (*graph.input, *graph.output, *graph.initializer)
     for part in (model, graph, *graph.node, *graph.value_info, *ends):
         del part.metadata_props[:]  # which line of torch it came from
-    return model.SerializeToString()
+    return crop_at_once(model.SerializeToString())
 
 
 @torch.inference_mode()

@@ -5,7 +5,8 @@ a convolution it has a kernel a channel, which leaves most of a processor idle w
 channels do not fill its registers: it took a quarter of `hnet-r0`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,43 @@ from onnx import GraphProto, NodeProto, helper
 
 ROUNDING = 1e-6  # of the largest tap
 DEARER = 3  # times as many multiplications as the convolution: they are cheaper
+EXACT = 2**24  # up to here float32 adds whole numbers without rounding
+
+
+class Products(NamedTuple):
+    """Nodes that make `result` of `given`, both whole numbers; 1 stands for `unit`."""
+
+    steps: list[NodeProto]
+    given: str
+    result: str
+    unit: float
+
+
+def whole_products(
+    node: NodeProto,
+    constants: dict[str, NDArray],
+    sides_px: Mapping[str, int],
+    largest: int,
+) -> Products | None:
+    """Return a convolution of whole numbers up to `largest` as products of such.
+
+    They add up exactly, in any order. None where it is no such filter.
+    """
+    (source, name, *_), (result,) = node.input, node.output
+    kernel = constants[name].astype(np.float64)
+    unit = float(np.abs(kernel).min())
+    numbers = np.rint(kernel / max(unit, ROUNDING))
+    off = np.abs(numbers * unit - kernel).max() > ROUNDING * np.abs(kernel).max()
+    if off or largest * np.abs(numbers).sum(axis=(1, 2, 3)).max() > EXACT:
+        return None
+    conv = NodeProto()
+    conv.CopyFrom(node)
+    conv.input[0], conv.output[0] = f"{source}/numbers", f"{result}/numbers"
+    whole = numbers.astype(np.float32)
+    steps = [*rows_first(conv, whole, sides_px.get(source), constants)]
+    if len(steps) == 1:
+        return None
+    return Products(steps, conv.input[0], conv.output[0], unit)
 
 
 def rows_first(

@@ -102,6 +102,29 @@ def test_gates_turn_with_the_image_to_the_last_bit(
     assert np.array_equal(turned, np.rot90(upright, axes=(2, 3)))
 
 
+@needs_exact_sums
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_map_is_halved_exactly(
+    graphs: Graphs, patches: Patches, quarters: int
+) -> None:
+    encoder, _, small = graphs
+    if encoder not in HARMONIC:
+        pytest.skip("it halves its maps by convolutions of their own")
+    nodes = onnx.load_from_string(small).graph.node
+    halved = [n.output[0] for n in nodes if n.op_type == "Mul" and "numbers" in str(n)]
+
+    upright, turned = (
+        np.concatenate([part[0] for part in values_of(small, halved[:1], cells)])
+        for cells in (patches, turn(patches, 90 * quarters))
+    )
+
+    scalars = np.s_[:, :8]  # other orders turn among themselves, too
+    assert len(halved) == 1
+    assert upright.std() > 0.01
+    expected = np.rot90(upright[scalars], quarters, axes=(2, 3))
+    assert np.array_equal(turned[scalars], expected)
+
+
 def test_convolutions_over_pixels_alone_are_in_eight_bits(
     graphs: Graphs,
 ) -> None:
