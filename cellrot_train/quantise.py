@@ -131,7 +131,7 @@ class Draft:
         """Append what computes the same as `node`, whose map is rounded, exactly."""
         source, (result,) = node.input[0], node.output
         even = self._cut(self.restored.get(source, source), source)
-        levels = [self._levels(even, source), self._keep("one", 1, "f4")]
+        levels = [self._to_levels(even, source), self._keep("one", 1, "f4")]
         step = products.unit * self.levels[source].step
         self.nodes += [
             helper.make_node(
@@ -176,10 +176,10 @@ class Draft:
         return self._node("Max", value, self._keep(f"{name}/floor", floor, "f4"))
 
     def _rounded(self, value: str, name: str) -> str:
-        levels = self._levels(value, name)
+        levels = self._to_levels(value, name)
         return self._node("DequantizeLinear", levels, f"{name}/step", f"{name}/zero")
 
-    def _levels(self, value: str, name: str) -> str:
+    def _to_levels(self, value: str, name: str) -> str:
         step = self._keep(f"{name}/step", self.levels[name].step, "f4")
         zero = self._keep(f"{name}/zero", self.levels[name].zero, "u1")
         return self._node("QuantizeLinear", value, step, zero)

@@ -61,7 +61,7 @@ class Rectify(nn.Module):
         """Map (N, G, H, W) to (N, G, H, W); here each step is the fastest on a CPU.
 
         The product is faster than a 1 x 1 convolution, and tanh(x), which is
-        1 - 2 / (1 + exp(2 x)), is six times as fast by way of the logistic function.
+        1 - 2 / (1 + exp(2 x)), is five times as fast by way of the logistic function.
         """
         weight = self.weight.flatten(1).expand(len(seen), -1, -1)
         flat = seen.flatten(2)

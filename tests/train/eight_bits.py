@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cellrot_train.graph import open_session
+from tests.train.graphs import model_of
 
 SUMMED = 64
 
@@ -22,10 +23,7 @@ def overflows() -> bool:
     levels = helper.make_tensor_value_info("levels", TensorProto.UINT8, [1, SUMMED])
     total = helper.make_tensor_value_info("total", TensorProto.INT32, [1, 1])
     node = helper.make_node("MatMulInteger", ["levels", "weights"], ["total"])
-    graph = helper.make_graph([node], "sum", [levels], [total], [weights])
-    opset = helper.make_opsetid("", 18)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    session = open_session(model.SerializeToString())
+    session = open_session(model_of([node], [levels], [total], [weights]))
     (found,) = session.run(None, {"levels": np.full((1, SUMMED), 255, np.uint8)})
     return int(found.item()) != SUMMED * 255 * 127
 

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellrot_train.crop import crop_at_once
 from cellrot_train.graph import open_session
+from tests.train.graphs import model_of
 
 PLACES = {"rows": (2, 6, 1), "columns": (1, 4, 2), "rows again": (1, 3, 1)}
 
@@ -25,18 +26,12 @@ def slices(*names: str, seen: bool = False) -> bytes:
         nodes.append(helper.make_node("Slice", [given[k], *keys], [given[k + 1]]))
     kind = TensorProto.UINT8
     ends = given[1:] if seen else given[-1:]
-    graph = helper.make_graph(
+    return model_of(
         nodes,
-        "slices",
         [helper.make_tensor_value_info("x", kind, ["N", 8, 8, 3])],
         [helper.make_tensor_value_info(end, kind, None) for end in ends],
         constants,
     )
-    opset = helper.make_opsetid("", 18)
-    model: bytes = helper.make_model(
-        graph, opset_imports=[opset], ir_version=10
-    ).SerializeToString()
-    return model
 
 
 @pytest.mark.parametrize(

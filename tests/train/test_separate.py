@@ -16,7 +16,9 @@ from cellrot_train.export import to_onnx
 from cellrot_train.graph import constants_of, open_session
 from cellrot_train.half import halve
 from cellrot_train.layers.basis import circular_harmonics
+from cellrot_train.products import whole_products
 from cellrot_train.separate import factors, separate
+from tests.train.graphs import model_of
 from tests.train.untrained import network
 
 seeds = st.integers(0, 2**32 - 1)
@@ -112,13 +114,7 @@ def one_convolution(
     source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
-    weights = [numpy_helper.from_array(kernel, "w")]
-    graph = helper.make_graph([node], "one", [source], [result], weights)
-    opset = helper.make_opsetid("", 18)
-    model: bytes = helper.make_model(
-        graph, opset_imports=[opset], ir_version=10
-    ).SerializeToString()
-    return model
+    return model_of([node], [source], [result], [numpy_helper.from_array(kernel, "w")])
 
 
 @pytest.mark.parametrize(
@@ -209,12 +205,14 @@ EVERY_SECOND = {"group": 4, "strides": [2, 2], "pads": [3] * 4}
         (shared(TAPS, 4), {"strides": [2, 1]}, [16]),
         (shared(TAPS, 4), {"pads": [3, 2, 3, 2]}, [16]),
         (shared(TAPS, 4), {"dilations": [2, 2]}, [16]),
+        (shared(TAPS, 4), {"auto_pad": "SAME_UPPER"}, [16]),
         (shared(TAPS, 4), {}, [16, 18]),
         (shared(TAPS, 4), {}, []),
     ],
     ids=[
         "a kernel a channel", "slanted", "of both signs", "not square",
         "other steps along rows", "other borders along rows", "with gaps",
+        "borders that are not told",
         "a map that is not square", "a map of unknown size",
     ],
 )  # fmt: skip
@@ -227,6 +225,32 @@ def test_other_filters_a_channel_stay_as_they_are(
 
     assert separate(model) == model
     assert separate(usual) != usual
+
+
+@pytest.mark.parametrize(
+    ("taps", "largest", "exact"),
+    [
+        ([1, 2, 2, 1], 255, True),
+        ([1, 2.5, 2.5, 1], 255, False),
+        ([1, 2, 2, 1], 2**19, 0),
+    ],
+    ids=["whole numbers", "fractions", "numbers too large"],
+)
+def test_products_are_of_whole_numbers_where_they_add_up_exactly(
+    taps: list[float], largest: int, exact: bool
+) -> None:
+    kernel = shared(np.array(taps, np.float32), 4)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=4, pads=[1] * 4)
+    constants = {"w": kernel / np.float32(36)}
+
+    found = whole_products(node, constants, {"x": 8}, largest)
+
+    assert (found is not None) == exact
+    if found is not None:
+        across = constants["w/across"]
+        assert found.unit == pytest.approx(1 / 36)
+        assert np.array_equal(across, np.rint(across))
+        assert across.max() == 2
 
 
 def test_hnet_r2_halves_its_map_by_products(patches: Patches) -> None:
