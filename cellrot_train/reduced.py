@@ -26,6 +26,7 @@ Precision = Literal["float32", "fp16", "int8"]
 SEEN = 200  # training cells that tell how far maps go
 READ = 4000  # training cells that the readout is fitted to, at most
 READOUT = ("head", "novelty")  # the modules that are fitted again
+CENTRE = "centre"  # what is taken away from features before they are read
 PENALTY = 1e-6  # of a weight, over the square of the size of its feature
 
 
@@ -48,7 +49,7 @@ def reduce(
         seen = spread_out(patch_set, train, SEEN)
         smaller = quantise(model, decode_patches(patch_set, seen, PATCH_SIDE_PX))
     else:
-        smaller = halve(model, keep=tuple(f"{part}." for part in READOUT))
+        smaller = halve(model, keep=(CENTRE, *(f"{part}." for part in READOUT)))
     before, logits = _read(model, patch_set, train)
     after, _ = _read(smaller, patch_set, train)
     val = labelled_rows(patch_set, "val")
@@ -97,7 +98,7 @@ def with_readout(model: bytes, readout: Readout) -> bytes:
 
 def centre_of(model: bytes) -> Tensor:
     """Return what an exported model takes away from its features before it reads."""
-    return torch.from_numpy(constants_of(onnx.load_from_string(model))["centre"].copy())
+    return torch.from_numpy(constants_of(onnx.load_from_string(model))[CENTRE].copy())
 
 
 def join_of(model: bytes) -> Join:
