@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cellrot_infer.errors import ModelError
 from cellrot_infer.types import Floats, Patches, Predictions
 
 QUARTER_TURNS = (1, 2, 3)
@@ -62,11 +63,18 @@ def spread(turned: Floats, upright: Floats) -> float:
     """Return how far vectors (N, D) move over how far different cells are apart.
 
     0: turning changes nothing; 1: a turned cell is as different as another cell.
+    Raises ModelError where cells do not differ.
     """
     change = _norms(turned - upright).mean()
     # neighbours in a shifted order are different cells, and all of them take part
     other = np.roll(upright, len(upright) // 2, axis=0)
-    return float(change / _norms(other - upright).mean())
+    apart = _norms(other - upright).mean()
+    if not apart:
+        raise ModelError(
+            f"the encoder has one answer to {len(upright)} cells, expected that they "
+            "differ; train it longer, wider or with another objective"
+        )
+    return float(change / apart)
 
 
 def _largest_change(turned: Predictions, upright: Predictions) -> float:

@@ -95,7 +95,7 @@ class Config:
     rotate: bool = setting(True, "Turn and mirror the training images at random.")
 
     epochs: int = setting(0, "Passes over the data, 0: 20 to 60 by size.", at_least=0)
-    batch_size: int = setting(64, "Patches a step, of all processes.", at_least=1)
+    batch_size: int = setting(64, "Patches a step, of all processes.", at_least=2)
     learning_rate: float = setting(2e-3, "Highest learning rate.", at_least=0)
     weight_decay: float = setting(0.02, "Of AdamW.", at_least=0)
     warmup_epochs: float = setting(1.0, "Epochs of rising learning rate.", at_least=0)

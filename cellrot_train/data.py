@@ -274,8 +274,9 @@ def _split_classes(groups: dict[str, list[int]], root: Path) -> dict[int, str]:
         if not label:
             continue  # unlabelled patches can only train
         if len(members) < len(SPLITS):
+            images = "1 image" if len(members) == 1 else f"{len(members)} images"
             raise DataError(
-                f"{root}: class {label!r} has {len(members)} image, expected at least "
+                f"{root}: class {label!r} has {images}, expected at least "
                 f"{len(SPLITS)} (one each to train, validate and test); add images or "
                 "remove the class"
             )

@@ -33,6 +33,7 @@ from cellrot_train.sampling import Share
 from cellrot_train.training import Training
 
 Corrections = tuple[Path, Path]  # a table or a folder of them, the folder of frames
+FEWEST_PATCHES = 2  # of one alone, no feature has a spread
 SAMPLES = Path(__file__).parent.parent / "tests" / "data" / "patches"
 
 
@@ -57,6 +58,7 @@ def fit(
     with joined(device) as share, reproducible(config):
         show = Silent() if share.rank or show is None else show
         config = _complete(config, show)
+        encoder = _initial(config) if config.init else None
         with in_turn(share):
             if corrections:
                 config = _corrected(config, corrections, root, show)
@@ -65,7 +67,7 @@ def fit(
         training = Training(
             run, config, pixels.on(device, config.memory_gb), device, share
         )
-        training.start(_initial(config) if config.init else None)
+        training.start(encoder)
         training.finish(show)
         show.note(f"{run.folder}: trained; `cellrot-train export` makes it a model")
     return run
@@ -150,6 +152,7 @@ def read_data(config: Config, cache: Path | None, show: Display) -> Pixels:
     pixels = load_pixels(patch_set, config.side_px, cache, show.decoded)
     for file, reason in pixels.unreadable:
         show.note(f"left out {file}: {reason}")
+    _refuse_too_few(pixels.patch_set)
     return pixels
 
 
@@ -228,11 +231,26 @@ def _refuse_unlabelled(patch_set: PatchSet, config: Config) -> None:
         )
 
 
+def _refuse_too_few(patch_set: PatchSet) -> None:
+    count = len(patch_set.indices("train"))
+    if count < FEWEST_PATCHES:
+        raise DataError(
+            f"{patch_set.root}: patches to train on: {count}, "
+            f"expected at least {FEWEST_PATCHES}"
+        )
+
+
 def _initial(config: Config) -> torch.nn.Module:
     start = load_run(Path(config.init))
     if start.config.model != config.model:
         raise ConfigError(
             f"init: {config.init} is a run of {start.config.model}, "
             f"expected {config.model}"
+        )
+    seen, expected = start.config.network_px, config.network_px
+    if seen != expected:
+        raise ConfigError(
+            f"init: {config.init} was trained on {seen} px, expected {expected} px; "
+            "give --side-px and --view-px as that run has them"
         )
     return start.encoder

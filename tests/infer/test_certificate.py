@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cellrot_infer.certificate import certify, turn
+from cellrot_infer.errors import ModelError
 from cellrot_infer.types import Floats, Patches, Predictions
 
 SAMPLES = Path(__file__).parents[1] / "data" / "patches"
@@ -51,6 +52,11 @@ def test_a_model_that_looks_at_the_top_is_not(patches: Patches) -> None:
     assert certificate["quarter_turn_max_abs"] > 0.1
     assert min(certificate["spread"]) > 0.05
     assert max(certificate["flips"]) > 0
+
+
+def test_a_model_that_has_one_answer_to_all_cells_is_none(patches: Patches) -> None:
+    with pytest.raises(ModelError, match="has one answer to 16 cells, expected"):
+        certify(lambda some: predictions(np.ones((len(some), 3), "f4")), patches)
 
 
 @pytest.mark.parametrize("degrees", [30, 90, 135])

@@ -136,10 +136,13 @@ def test_a_faulty_index_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_of_one_image_is_refused(tmp_path: Path, make_image: MakeImage) -> None:
-    root = class_folders(tmp_path, make_image, blast=5, band=1)
+@pytest.mark.parametrize(("count", "images"), [(1, "1 image"), (2, "2 images")])
+def test_a_class_of_few_images_is_refused(
+    tmp_path: Path, make_image: MakeImage, count: int, images: str
+) -> None:
+    root = class_folders(tmp_path, make_image, blast=5, band=count)
 
-    with pytest.raises(DataError, match="'band' has 1 image, expected at least 3"):
+    with pytest.raises(DataError, match=f"'band' has {images}, expected at least 3"):
         load_patch_set(root)
 
 

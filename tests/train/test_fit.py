@@ -22,7 +22,7 @@ from cellrot_train import checkpoint, training
 from cellrot_train.classifier import Classifier
 from cellrot_train.cli import app, main
 from cellrot_train.config import Config, ConfigError
-from cellrot_train.data import load_patch_set
+from cellrot_train.data import SPLITS, load_patch_set
 from cellrot_train.discriminant import fit_discriminant
 from cellrot_train.display import Silent
 from cellrot_train.fit import SAMPLES as USED
@@ -412,6 +412,7 @@ def test_training_starts_from_another_runs_encoder(
     ("change", "message"),
     [
         ({"model": "baseline"}, "a run of hnet-r0, expected baseline"),
+        ({"side_px": 64}, "was trained on 32 px, expected 64 px; give --side-px"),
         ({"width": 6}, "of another model or version"),
     ],
 )
@@ -423,6 +424,26 @@ def test_an_encoder_of_another_make_is_refused(
 
     with pytest.raises((ConfigError, DataError), match=message):
         fit(config, root=tmp_path)
+
+
+def test_a_refused_start_leaves_no_run(tmp_path: Path, tiny: Config) -> None:
+    first = fit(replace(tiny, epochs=1), root=tmp_path)
+
+    with pytest.raises(ConfigError):
+        fit(replace(tiny, init=str(first.folder), side_px=64), root=tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_patch_alone_is_refused(tmp_path: Path, tiny: Config) -> None:
+    sources = sorted(SAMPLES.rglob("*.webp"))[:3]
+    rows = [f"{split}.webp,cell,{split}" for split in SPLITS]
+    for split, source in zip(SPLITS, sources, strict=True):
+        (tmp_path / f"{split}.webp").write_bytes(source.read_bytes())
+    (tmp_path / "index.csv").write_text("\n".join(["path,label,split", *rows]))
+
+    with pytest.raises(DataError, match="train on: 1, expected at least 2"):
+        fit(replace(tiny, data=str(tmp_path)), root=tmp_path / "runs")
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, tiny: Config) -> None:
