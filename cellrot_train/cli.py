@@ -23,6 +23,18 @@ def cellrot_train() -> None:
     """Learn rotation-invariant representations of cells and export them to ONNX."""
 
 
+def _names_a_file(name: str) -> str:
+    """Return `name`; raise BadParameter where no file could be called so."""
+    from cellrot_infer.writers.text import file_stem
+
+    if name and file_stem(name) != name:
+        raise typer.BadParameter(
+            f"{name!r} names no file on every system, expected at most 80 letters, "
+            "digits, spaces and . _ -; give a folder by --out"
+        )
+    return name
+
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file of settings; flags overrule it."),
@@ -32,7 +44,10 @@ Resume = Annotated[
 ]
 Root = Annotated[Path, typer.Option("--out", help="Folder that gets the run's folder.")]
 Name = Annotated[
-    str, typer.Option("--name", help="Name of the run (default: the time).")
+    str,
+    typer.Option(
+        "--name", callback=_names_a_file, help="Name of the run (default: the time)."
+    ),
 ]
 Labels = Annotated[
     Path | None,
@@ -92,7 +107,10 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="File (default: models/NAME.onnx).")
     ] = None,
-    name: Annotated[str, typer.Option(help="Name (default: the encoder's).")] = "",
+    name: Annotated[
+        str,
+        typer.Option(callback=_names_a_file, help="Name (default: the encoder's)."),
+    ] = "",
     data: Annotated[
         Path | None, typer.Option(help="Patch set (default: that of the run).")
     ] = None,

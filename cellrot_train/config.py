@@ -85,10 +85,14 @@ class Config:
     view_px: int = setting(
         0, "Side of its central part, which alone is seen, 0 for all.", choices=VIEWS_PX
     )
-    width: int = setting(0, "Channels of the first stage, 0 for the usual.", at_least=0)
-    embedding_size: int = setting(64, "Length of the embedding.", at_least=2)
+    width: int = setting(
+        0, "Channels of the first stage, 0 for the usual.", at_least=0, at_most=1024
+    )
+    embedding_size: int = setting(
+        64, "Length of the embedding.", at_least=2, at_most=4096
+    )
     projection_size: int = setting(
-        128, "Length of what the contrastive terms compare.", at_least=2
+        128, "Length of what the contrastive terms compare.", at_least=2, at_most=4096
     )
 
     augment: str = setting("mild", "Stain, light, optics.", choices=STRENGTHS)
@@ -106,7 +110,7 @@ class Config:
     label_smoothing: float = setting(0.05, "Of cross-entropy.", at_least=0, at_most=1)
     temperature: float = setting(0.1, "Of the contrastive term.", at_least=0.001)
 
-    seed: int = setting(0, "Of everything that is random.", at_least=0)
+    seed: int = setting(0, "Of everything that is random.", at_least=0, at_most=1e9)
     device: str = setting("auto", "auto, cpu, cuda or cuda:1.")
     precision: str = setting(
         "auto",

@@ -168,3 +168,15 @@ def test_patches_does_not_touch_a_folder_that_is_there(run: Run) -> None:
 
     assert status == 1
     assert "holds something already; name a new folder with --out" in errors
+
+
+@pytest.mark.parametrize("command", ["fit", "export"])
+@pytest.mark.parametrize("name", ["../above", "a/b", "a\\b", "nul", "x" * 81])
+def test_a_name_that_names_no_file_is_refused(
+    run: Run, command: str, name: str
+) -> None:
+    status, output, errors = run(command, "--name", name)
+
+    assert (status, output) == (2, "")
+    words = errors.replace("│", "").split()  # they stand in a frame
+    assert "names no file on every system" in " ".join(words)
