@@ -85,7 +85,8 @@ class Trunk(nn.Module):
         for _ in range(blocks):
             self.steps.append(Block(self.outputs, self.side_px))
         streams += [self.outputs] * blocks
-        self.energy, self.invariants = Energy(), Invariants(streams)
+        sides_px += [self.side_px] * blocks
+        self.energy, self.invariants = Energy(), Invariants(streams, sides_px)
         self.feature_size = sum(orders * stream.fields for stream in streams)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,29 +87,31 @@ class DiscMean(nn.Module):
 
 
 class Energy(nn.Module):
-    """Mean square of maps (N, C, S, S) over the square, to (N, C).
+    """Sum of squares of maps (N, C, S, S), to (N, C).
 
-    Of maps that are 0 outside the disc, this is the mean over the disc but for a
-    constant. Law: the sum over the two parts of an order does not change.
+    Law: the sum over the two parts of an order does not change. Not a mean: its
+    gradient divides a whole map, which takes as long as all else here.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x * x).mean(dim=(2, 3))
+        return (x * x).sum(dim=(2, 3))
 
 
 class Invariants(nn.Module):
-    """The root of each field's energy, from the energies (N, C) of `streams` together.
+    """The root mean square of each field, from the energies (N, C) of `streams`.
 
-    Gives (N, sum of orders * fields), in the order of the streams. Law: turning the
-    image changes nothing.
+    The mean is over the square of each map, of `sides_px`. Of maps that are 0 outside
+    the disc, this is the mean over the disc but for a constant. Gives (N, sum of orders
+    * fields), in the order of the streams. Law: turning the image changes nothing.
     """
 
     pairs: Tensor  # (sum of channels, sum of orders * fields)
     faint: Tensor
 
-    def __init__(self, streams: Sequence[Streams]) -> None:
+    def __init__(self, streams: Sequence[Streams], sides_px: Sequence[int]) -> None:
         super().__init__()
-        pairs = torch.block_diag(*(_both_parts(each) for each in streams))
+        both = zip(streams, sides_px, strict=True)
+        pairs = torch.block_diag(*(_both_parts(each) / side**2 for each, side in both))
         self.register_buffer("pairs", pairs, persistent=False)
         self.register_buffer("faint", torch.tensor(FAINT), persistent=False)
 

@@ -77,7 +77,7 @@ NUMBERS = {
     "read": Case(lambda: HarmonicRead(MIXED, MIXED, 17), MIXED, MIXED),
     "mean": Case(lambda: DiscMean(17), MIXED, MIXED),
     "invariants": Case(
-        lambda: nn.Sequential(Disc(17), Energy(), Invariants([MIXED])),
+        lambda: nn.Sequential(Disc(17), Energy(), Invariants([MIXED], [17])),
         MIXED, Streams(1, 12),
     ),
 }  # fmt: skip
@@ -214,7 +214,7 @@ def waves(side_px: int, angle_rad: float, least_px: float = 8.0) -> Tensor:
 
 def energy_error(stem: Stem) -> float:
     """Return how far a turn of the image moves the energies of the map of a stem."""
-    read = nn.Sequential(stem, Energy(), Invariants([MIXED]))
+    read = nn.Sequential(stem, Energy(), Invariants([MIXED], [17]))
     upright, *turned = (read(waves(34, angle_rad)) for angle_rad in (0, *ANGLES_RAD))
     return max(change(found, upright) for found in turned)
 
