@@ -34,6 +34,11 @@ from cellrot_train.training import Training
 
 Corrections = tuple[Path, Path]  # a table or a folder of them, the folder of frames
 FEWEST_PATCHES = 2  # of one alone, no feature has a spread
+MAKE = {  # what weights fit into, by the flags that set it
+    "network_px": "--side-px and --view-px",
+    "width": "--width",
+    "embedding_size": "--embedding-size",
+}
 SAMPLES = Path(__file__).parent.parent / "tests" / "data" / "patches"
 
 
@@ -247,10 +252,11 @@ def _initial(config: Config) -> torch.nn.Module:
             f"init: {config.init} is a run of {start.config.model}, "
             f"expected {config.model}"
         )
-    seen, expected = start.config.network_px, config.network_px
-    if seen != expected:
-        raise ConfigError(
-            f"init: {config.init} was trained on {seen} px, expected {expected} px; "
-            "give --side-px and --view-px as that run has them"
-        )
+    for name, flags in MAKE.items():
+        known, wanted = getattr(start.config, name), getattr(config, name)
+        if known != wanted:
+            raise ConfigError(
+                f"init: {config.init} was trained with {name} {known}, expected "
+                f"{wanted}; give {flags} as that run has"
+            )
     return start.encoder

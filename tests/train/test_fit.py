@@ -412,8 +412,9 @@ def test_training_starts_from_another_runs_encoder(
     ("change", "message"),
     [
         ({"model": "baseline"}, "a run of hnet-r0, expected baseline"),
-        ({"side_px": 64}, "was trained on 32 px, expected 64 px; give --side-px"),
-        ({"width": 6}, "of another model or version"),
+        ({"side_px": 64}, "with network_px 32, expected 64; give --side-px"),
+        ({"width": 6}, "with width 4, expected 6; give --width"),
+        ({"embedding_size": 9}, "with embedding_size 8, expected 9; give --embedding"),
     ],
 )
 def test_an_encoder_of_another_make_is_refused(
@@ -424,6 +425,16 @@ def test_an_encoder_of_another_make_is_refused(
 
     with pytest.raises((ConfigError, DataError), match=message):
         fit(config, root=tmp_path)
+
+
+def test_a_checkpoint_that_its_settings_do_not_fit_is_refused(
+    tmp_path: Path, tiny: Config
+) -> None:
+    run = fit(replace(tiny, epochs=1), root=tmp_path)
+    run.write_json("config.json", replace(tiny, width=6).to_dict())
+
+    with pytest.raises(DataError, match=r"best\.pt: .* of another model or version"):
+        load_run(run.folder)
 
 
 def test_a_refused_start_leaves_no_run(tmp_path: Path, tiny: Config) -> None:
