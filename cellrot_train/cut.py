@@ -64,7 +64,7 @@ def cut_frames(
     """
     _refuse_filled(out)
     rows: list[Row] = []
-    readable = 0
+    faults: list[str] = []
     with new_set(out, rows) as part:
         for path, (slide, stem) in _places(frames).items():
             try:
@@ -72,15 +72,17 @@ def cut_frames(
                     path, pixel_size_um=pixel_size_um, fallback_um=patch_pixel_um
                 )
             except FrameError as error:
+                faults.append(str(error))
                 yield Failure(str(path), str(error))
                 continue
             found = _cut(frame, part / slide, stem, patch_pixel_um)
             rows += ((f"{slide}/{name}", *rest) for name, *rest in found)
-            readable += 1
             yield CutFrame(path, len(found), frame.warnings)
         if not rows:
+            first = f"; the first that cannot: {faults[0]}" if faults else ""
+            readable = len(frames) - len(faults)
             raise DataError(
-                f"no cells in {readable} of {len(frames)} frames that can be read"
+                f"no cells in {readable} of {len(frames)} frames that can be read{first}"
             )
 
 
