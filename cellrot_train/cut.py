@@ -80,10 +80,9 @@ def cut_frames(
             yield CutFrame(path, len(found), frame.warnings)
         if not rows:
             first = f"; the first that cannot: {faults[0]}" if faults else ""
-            readable = len(frames) - len(faults)
-            raise DataError(
-                f"no cells in {readable} of {len(frames)} frames that can be read{first}"
-            )
+            count = len(frames)
+            readable = f"{count - len(faults)} of {count} frames that can be read"
+            raise DataError(f"no cells in {readable}{first}")
 
 
 @contextmanager
