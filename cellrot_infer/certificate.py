@@ -71,8 +71,8 @@ def spread(turned: Floats, upright: Floats) -> float:
     apart = _norms(other - upright).mean()
     if not apart:
         raise ModelError(
-            f"the encoder has one answer to {len(upright)} cells, expected that they "
-            "differ; train it longer, wider or with another objective"
+            f"the encoder has one answer to all cells ({len(upright)}), expected that "
+            "they differ; give more cells, or train longer or with another objective"
         )
     return float(change / apart)
 

@@ -28,13 +28,14 @@ from cellrot_train.processes import (
     keep_freed_memory,
     reproducible,
 )
-from cellrot_train.run import DATA, LAST, METRICS, Run, load_run
+from cellrot_train.run import DATA, LAST, METRICS, Run, load_run, new_encoder
 from cellrot_train.sampling import Share
 from cellrot_train.training import Training
 
 Corrections = tuple[Path, Path]  # a table or a folder of them, the folder of frames
 FEWEST_PATCHES = 2  # of one alone, no feature has a spread
-MAKE = {  # what weights fit into, by the flags that set it
+MAKE = {  # what the weights of an encoder depend on, by the flags that set it
+    "model": "--model",
     "network_px": "--side-px and --view-px",
     "width": "--width",
     "embedding_size": "--embedding-size",
@@ -246,17 +247,24 @@ def _refuse_too_few(patch_set: PatchSet) -> None:
 
 
 def _initial(config: Config) -> torch.nn.Module:
+    """Return the encoder to begin with; raise ConfigError where it does not fit."""
     start = load_run(Path(config.init))
-    if start.config.model != config.model:
-        raise ConfigError(
-            f"init: {config.init} is a run of {start.config.model}, "
-            f"expected {config.model}"
+    if _shapes(start.encoder) != _shapes(new_encoder(config)):
+        before = start.config
+        others = [
+            name for name in MAKE if getattr(before, name) != getattr(config, name)
+        ]
+        told = (
+            f"{name} {getattr(before, name)}, expected {getattr(config, name)}"
+            for name in others
         )
-    for name, flags in MAKE.items():
-        known, wanted = getattr(start.config, name), getattr(config, name)
-        if known != wanted:
-            raise ConfigError(
-                f"init: {config.init} was trained with {name} {known}, expected "
-                f"{wanted}; give {flags} as that run has"
-            )
+        flags = " and ".join(MAKE[name] for name in others)
+        raise ConfigError(
+            f"init: {config.init} was trained with {'; '.join(told)}; give {flags} as "
+            "that run has"
+        )
     return start.encoder
+
+
+def _shapes(encoder: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in encoder.state_dict().items()}
