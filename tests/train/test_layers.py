@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cellrot_train.encoders import build_encoder
 from cellrot_train.encoders.hnet import STEM_WIDTHS_PX, Block, Stage, Stem
+from cellrot_train.layers import harmonic
 from cellrot_train.layers.activation import Rectify
 from cellrot_train.layers.correlation import multiply_in
 from cellrot_train.layers.folding import folded
@@ -25,9 +27,11 @@ from cellrot_train.layers.pooling import (
     Halve,
     Invariants,
 )
+from cellrot_train.layers.rings import ring_sums
 from cellrot_train.layers.rotation import Turn
 
 MIXED, SCALAR, COLOURS = Streams(3, 4), Streams(1, 4), Streams(1, 3)
+MANY = Streams(1, 18)  # more than a map of theirs has pixels along a side
 ROUNDING = 1e-6
 ANGLES_RAD = [math.radians(degrees) for degrees in (10, 30, 45, 77, 200)]
 
@@ -59,6 +63,7 @@ MAPS = {
         lambda: HarmonicConv2d(MIXED, MIXED, conjugate=True), MIXED, MIXED
     ),
     "order 0": Case(lambda: HarmonicConv2d(SCALAR, SCALAR), SCALAR, SCALAR),
+    "rings": Case(lambda: HarmonicConv2d(SCALAR, MANY), SCALAR, MANY),
     "stride 2": Case(
         lambda: HarmonicConv2d(COLOURS, MIXED, 8, 2, widths_px=STEM_WIDTHS_PX),
         COLOURS, MIXED, 34,
@@ -97,6 +102,7 @@ TOLERANCES = {
     "fine gates": 2e-3,  # look at their neighbours, which lie in a square
     "halve": 3e-3,  # eight taps each way are not quite round
     "order 0": 5e-4,
+    "rings": 5e-4,
     "convolution": 2e-3,  # five taps hold two waves around a centre
     "conjugate": 0.02,  # and four waves less well
     "stride 2": 0.015,  # sees blobs at half their size
@@ -182,7 +188,7 @@ def angle_error(case: Case) -> float:
 
 
 LAYERS = MAPS | NUMBERS
-LEARNED = ("convolution", "conjugate", "order 0", "stride 2")
+LEARNED = ("convolution", "conjugate", "order 0", "rings", "stride 2")
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -281,8 +287,58 @@ def test_folding_keeps_what_a_layer_computes(name: str) -> None:
         assert change(folded(net)(x), net(x)) < ROUNDING
 
 
+def test_rings_give_and_teach_what_the_kernel_does() -> None:
+    torch.manual_seed(0)
+    layer = HarmonicConv2d(SCALAR, MANY).double()
+    nn.init.normal_(layer.bias)
+    x = torch.randn(3, SCALAR.channels, 17, 12, dtype=torch.float64)
+
+    by_rings, by_kernel = (
+        teaching(layer, give, x)
+        for give in (
+            layer,
+            lambda maps: layer.correlate(maps, layer.kernel(), layer.full_bias()),
+        )
+    )
+
+    for found, expected in zip(by_rings, by_kernel, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def teaching(
+    layer: nn.Module, give: Callable[[Tensor], Tensor], x: Tensor
+) -> list[Tensor]:
+    """Return what `give` makes of x, and the slopes that x and the layer get of it."""
+    layer.zero_grad()
+    x = x.clone().requires_grad_()
+    y = give(x)
+    y.sin().sum().backward()
+    slopes = [x.grad, *(parameter.grad for parameter in layer.parameters())]
+    return [y.detach(), *(slope for slope in slopes if slope is not None)]
+
+
+def test_rings_are_taken_where_fields_are_many_and_products_are_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def watched(maps: Tensor, rings: Tensor) -> Tensor:
+        seen.append(tuple(maps.shape[1:]))
+        return ring_sums(maps, rings)
+
+    monkeypatch.setattr(harmonic, "ring_sums", watched)
+    encoder = build_encoder("hnet-r0", side_px=64, embedding_size=64)
+    images = torch.rand(1, 3, 64, 64)
+
+    encoder.encode(images)
+    assert seen == [(32, 16, 16), (64, 16, 16), (64, 16, 16)]
+    multiply_in(torch.bfloat16, encoder)
+    encoder.encode(images)
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("learning", [True, False])
-@pytest.mark.parametrize("name", ["stage", "read", "invariants"])
+@pytest.mark.parametrize("name", ["stage", "rings", "read", "invariants"])
 def test_a_layer_compiles_as_one_graph(name: str, learning: bool) -> None:
     case = LAYERS[name]
     layer, x = case.layer(), drawn(case.inputs, case.side_px)
